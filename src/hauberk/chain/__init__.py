@@ -1,0 +1,1 @@
+"""The chain of trust as data: statements, verification and explanation. No I/O."""

@@ -1,0 +1,1 @@
+"""hauberkd: puts the rings together, and does nothing else."""

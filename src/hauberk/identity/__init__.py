@@ -1,0 +1,1 @@
+"""Certificate authority, SVIDs, SPIFFE Workload API and Envoy SDS."""

@@ -1,0 +1,1 @@
+"""Objects to an immutable snapshot to Envoy v3 resources, served over ADS."""

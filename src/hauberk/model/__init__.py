@@ -1,0 +1,1 @@
+"""Objects, their schemas, validation and analysis. No I/O."""

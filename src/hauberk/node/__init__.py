@@ -1,0 +1,1 @@
+"""The node agent: pods, their namespaces, their gates, their sockets."""

@@ -1,0 +1,1 @@
+"""The Kubernetes-style API: server, storage, client and informers."""

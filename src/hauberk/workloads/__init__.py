@@ -1,0 +1,1 @@
+"""Controllers that a cluster has of its own and one machine lacks."""
