@@ -17,7 +17,7 @@ class FieldError:
     message: str
     """What was expected, what was found, and the remedy."""
     reason: str = "FieldValueInvalid"
-    """`FieldValueRequired`, `FieldValueInvalid`, `FieldValueNotSupported`, `FieldValueForbidden` or `FieldValueDuplicate`."""
+    """A `metav1.CauseType`: `FieldValueRequired`, `FieldValueNotSupported`, `FieldValueForbidden`, …"""
 
 
 @dataclass(frozen=True, slots=True)

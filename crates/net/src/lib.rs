@@ -1,0 +1,1 @@
+//! Sockets: transparent listeners, original destinations, bound upstream connections, protocol detection.

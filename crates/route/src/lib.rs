@@ -1,0 +1,2 @@
+//! Route matching: a request and a virtual host table to a route. Pure.
+#![forbid(unsafe_code)]
