@@ -1,0 +1,64 @@
+# Two commands do everything from nothing: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+VENV := build/venv
+BIN := $(VENV)/bin
+BINARIES := hauberk-proxy hauberk-sandbox
+
+.PHONY: help demo test bench build packages binaries lint test-rust test-python docs wheels clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
+
+demo: build ## run the bank and show why each call was allowed or refused
+	$(BIN)/hauberk up examples/bank
+
+test: build lint test-rust test-python ## everything that CI runs
+
+bench: build ## measure side by side with Envoy, nginx and haproxy into build/bench.json
+	$(BIN)/python -m tests.bench
+
+build: packages $(VENV)/.installed binaries ## everything the other targets run
+
+packages:
+	@scripts/install-packages
+
+$(BIN)/uv: scripts/uv.lock
+	python3 -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r scripts/uv.lock
+	@touch $@
+
+$(VENV)/.installed: $(BIN)/uv requirements.lock pyproject.toml
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+binaries: $(VENV)/.installed
+	cargo build --release --locked --bins
+	@for b in $(BINARIES); do ln -sf ../../../target/release/$$b $(BIN)/$$b; done
+
+lint: $(VENV)/.installed ## formatting, lints, strict types, layer contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test-rust: ## unit and integration tests of the crates
+	cargo test --locked
+
+test-python: $(VENV)/.installed ## unit, integration and end-to-end tests
+	$(BIN)/pytest
+
+docs: $(VENV)/.installed ## regenerate docs/reference from the code
+	$(BIN)/python -m hauberk.model.reference
+	$(BIN)/python -m hauberk.cli.reference > docs/reference/commands.md
+
+wheels: $(VENV)/.installed ## build the two wheels into dist/
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+	$(BIN)/maturin build --release --locked --out dist --manifest-path crates/proxy/Cargo.toml
+
+clean: ## remove what was built
+	rm -rf build dist target
