@@ -57,6 +57,9 @@ class Kind:
     """Printed after NAME; AGE is added last."""
     selectable_fields: tuple[str, ...] = ()
     """Field selectors beyond `metadata.name` and `metadata.namespace`."""
+    storage_version: str = ""
+    """The version in which objects are stored, whatever version they are written in: kinds of the same group
+    and name that are served in several versions have the same content. Empty for this very version."""
     sensitive: bool = False
     """Encrypted at rest (Secret, and whatever holds a key)."""
     admit: Callable[[Object, Object | None], list[FieldError]] = field(default=lambda _new, _old: [])

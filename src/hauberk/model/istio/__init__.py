@@ -1,0 +1,1 @@
+"""Istio's API groups as typed objects."""

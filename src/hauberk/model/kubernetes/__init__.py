@@ -1,0 +1,1 @@
+"""Kubernetes' own API groups as typed objects."""
