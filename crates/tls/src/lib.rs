@@ -1,2 +1,19 @@
 //! Mutual TLS 1.3 between SPIFFE identities.
+//!
+//! No session is ever resumed and nothing is sent early: each connection proves both sides anew.
 #![forbid(unsafe_code)]
+
+mod client;
+mod error;
+mod identity;
+mod names;
+mod provider;
+mod server;
+mod session;
+mod trust;
+
+pub use client::ClientContext;
+pub use error::ContextError;
+pub use identity::{Identity, Peer};
+pub use server::ServerContext;
+pub use session::Session;

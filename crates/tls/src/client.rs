@@ -1,0 +1,141 @@
+//! The client's side of TLS.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hauberk_config::Table;
+use hauberk_config::secret::Secret;
+use hauberk_config::tls::UpstreamTls;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::error::ContextError;
+use crate::identity::{Identity, Peer};
+use crate::names::Names;
+use crate::session::Session;
+use crate::{provider, trust};
+
+/// A cluster's TLS settings with the secrets they name.
+#[derive(Debug, Clone)]
+pub struct ClientContext {
+    config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+    name_from_authority: bool,
+    verifies: bool,
+    own: Arc<Names>,
+}
+
+impl ClientContext {
+    /// # Errors
+    /// A secret is missing or bad, or the settings are.
+    pub fn new(tls: &UpstreamTls, secrets: &Table<Secret>) -> Result<Self, ContextError> {
+        let provider = provider::provider(&tls.context);
+        let identity = tls
+            .context
+            .certificate_secrets
+            .first()
+            .map(|name| Identity::load(secrets, name, &provider))
+            .transpose()?;
+        let own = Arc::new(
+            identity
+                .as_ref()
+                .map(|identity| identity.names.clone())
+                .unwrap_or_default(),
+        );
+        let validation = &tls.context.validation;
+        let roots = validation
+            .trust_secret
+            .as_ref()
+            .map(|name| trust::roots(secrets, name))
+            .transpose()?;
+        let verifies = roots.is_some();
+        let verifier = trust::ServerTrust {
+            roots,
+            expectation: trust::Expectation::new(validation)?,
+            check_name: tls.validate_authority,
+            provider: Arc::clone(&provider),
+        };
+        let server_name = tls
+            .server_name
+            .as_ref()
+            .map(|name| ServerName::try_from(name.clone()))
+            .transpose();
+        // Names of the mesh such as `outbound_.80_._.web` have characters that no host name has: such a name is not sent.
+        let server_name = server_name.unwrap_or(None);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&provider::versions(&tls.context)?)
+            .map_err(|error| ContextError::BadSettings(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(Always(identity.key))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = tls
+            .context
+            .alpn
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        config.enable_sni = server_name.is_some() || tls.server_name_from_authority;
+        Ok(Self {
+            config: Arc::new(config),
+            server_name,
+            name_from_authority: tls.server_name_from_authority,
+            verifies,
+            own,
+        })
+    }
+
+    /// Shakes hands with the server at `address`. `authority`: the host that the caller asked for.
+    ///
+    /// # Errors
+    /// The handshake failed; the message says how.
+    pub async fn connect(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+        authority: Option<&str>,
+    ) -> io::Result<(TlsStream<TcpStream>, Session)> {
+        let from_authority = authority
+            .filter(|_| self.name_from_authority)
+            .and_then(|host| ServerName::try_from(host.to_owned()).ok());
+        let name = from_authority
+            .or_else(|| self.server_name.clone())
+            .unwrap_or_else(|| ServerName::IpAddress(address.into()));
+        let stream = TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, stream)
+            .await?;
+        let (_, connection) = stream.get_ref();
+        let peer = Peer::of(connection.peer_certificates(), self.verifies);
+        let session = Session::of(connection, peer, Arc::clone(&self.own), None);
+        Ok((stream, session))
+    }
+}
+
+/// Our one certificate, whatever authorities the server names.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(
+        &self,
+        _authorities: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.0.key.choose_scheme(schemes)?;
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,2 @@
+//! Clusters at run time: balancing, limits and connecting.
+#![forbid(unsafe_code)]
