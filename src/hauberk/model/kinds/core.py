@@ -1,5 +1,10 @@
 """Kinds of the core group."""
 
+from hauberk.model.admission import core as rules
+from hauberk.model.admission.pod import admit_pod
+from hauberk.model.admission.syntax import dns_label, dns_label_1035
+from hauberk.model.defaults import core
+from hauberk.model.defaults.pod import default_pod
 from hauberk.model.kinds import columns
 from hauberk.model.kinds.definition import column, computed, define
 from hauberk.model.kubernetes.configuration import ConfigMap, Secret, ServiceAccount
@@ -21,6 +26,8 @@ NAMESPACE = define(
     subresources=("status", "finalize"),
     columns=[column("Status", "status.phase")],
     selectable_fields=("status.phase",),
+    name_rule=dns_label,
+    default=core.default_namespace,
 )
 
 NODE = define(
@@ -83,6 +90,8 @@ POD = define(
         "status.podIP",
         "status.nominatedNodeName",
     ),
+    admit=admit_pod,
+    default=default_pod,
 )
 
 SERVICE = define(
@@ -101,6 +110,9 @@ SERVICE = define(
         computed("Selector", columns.service_selector, wide=True),
     ],
     selectable_fields=("spec.clusterIP", "spec.type"),
+    name_rule=dns_label_1035,
+    admit=rules.admit_service,
+    default=core.default_service,
 )
 
 CONFIG_MAP = define(
@@ -110,6 +122,7 @@ CONFIG_MAP = define(
     "configmaps",
     short_names=("cm",),
     columns=[computed("Data", columns.data_count, type="integer")],
+    admit=rules.admit_config_map,
 )
 
 SECRET = define(
@@ -120,6 +133,8 @@ SECRET = define(
     columns=[column("Type", "type"), computed("Data", columns.data_count, type="integer")],
     selectable_fields=("type",),
     sensitive=True,
+    admit=rules.admit_secret,
+    default=core.default_secret,
 )
 
 SERVICE_ACCOUNT = define(
@@ -147,6 +162,8 @@ PERSISTENT_VOLUME_CLAIM = define(
         column("StorageClass", "spec.storageClassName"),
         column("VolumeMode", "spec.volumeMode", wide=True),
     ],
+    admit=rules.admit_claim,
+    default=core.default_claim,
 )
 
 PERSISTENT_VOLUME = define(
@@ -167,6 +184,7 @@ PERSISTENT_VOLUME = define(
         column("Reason", "status.reason"),
         column("VolumeMode", "spec.volumeMode", wide=True),
     ],
+    default=core.default_volume,
 )
 
 EVENT = define(

@@ -1,27 +1,33 @@
 """How a kind is put together from its typed object."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from hauberk.model.admission.metadata import NameRule, admit_metadata
+from hauberk.model.admission.syntax import dns_subdomain
 from hauberk.model.kind import Column, FieldError, Kind, Object
+from hauberk.model.kubernetes.meta import ObjectMeta
 from hauberk.model.schema import object_schema
+from hauberk.model.struct import parse
 
-Admit = Callable[[Object, Object | None], list[FieldError]]
+T = TypeVar("T", bound=msgspec.Struct)
+Admit = Callable[[T, T | None], Iterator[FieldError]]
 Default = Callable[[Object], None]
 
 
-def _admit_all(_new: Object, _old: Object | None) -> list[FieldError]:
-    return []
+def admit_all(_new: msgspec.Struct, _old: msgspec.Struct | None) -> Iterator[FieldError]:
+    """No rule beyond the schema."""
+    return iter(())
 
 
-def _no_default(_obj: Object) -> None:
-    return
+def no_default(_obj: Object) -> None:
+    """Nothing to fill in."""
 
 
 def define(
-    type_: type[msgspec.Struct],
+    type_: type[T],
     group: str,
     version: str,
     plural: str,
@@ -34,8 +40,9 @@ def define(
     selectable_fields: tuple[str, ...] = (),
     storage_version: str = "",
     sensitive: bool = False,
-    admit: Admit = _admit_all,
-    default: Default = _no_default,
+    name_rule: NameRule = dns_subdomain,
+    admit: Admit[T] = admit_all,
+    default: Default = no_default,
 ) -> Kind:
     """The kind whose objects have the shape of `type_`, and its name."""
     name = type_.__name__
@@ -53,9 +60,25 @@ def define(
         selectable_fields=selectable_fields,
         storage_version=storage_version,
         sensitive=sensitive,
-        admit=admit,
+        admit=_typed(type_, name_rule, admit),
         default=default,
     )
+
+
+def _typed(
+    type_: type[T], name_rule: NameRule, admit: Admit[T]
+) -> Callable[[Object, Object | None], list[FieldError]]:
+    """Rules on metadata and those of the kind, on plain objects."""
+
+    def check(new: Object, old: Object | None) -> list[FieldError]:
+        metadata = parse(ObjectMeta, new.get("metadata") or {})
+        old_metadata = None if old is None else parse(ObjectMeta, old.get("metadata") or {})
+        return [
+            *admit_metadata(metadata, old_metadata, name_rule),
+            *admit(parse(type_, new), None if old is None else parse(type_, old)),
+        ]
+
+    return check
 
 
 def column(

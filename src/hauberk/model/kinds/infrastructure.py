@@ -1,5 +1,8 @@
 """Kinds by which the API and its controllers work: endpoints, roles, leases, certificates, definitions, storage."""
 
+from hauberk.model.admission import core as rules
+from hauberk.model.admission.syntax import path_segment
+from hauberk.model.defaults import core
 from hauberk.model.kinds import columns
 from hauberk.model.kinds.definition import column, computed, define
 from hauberk.model.kubernetes.apiextensions import CustomResourceDefinition
@@ -28,13 +31,33 @@ ENDPOINT_SLICE = define(
         computed("Ports", columns.slice_ports),
         computed("Endpoints", columns.slice_addresses),
     ],
+    admit=rules.admit_endpoint_slice,
+    default=core.default_endpoint_slice,
 )
 
-ROLE = define(Role, _RBAC, "v1", "roles", columns=[_CREATED])
-CLUSTER_ROLE = define(ClusterRole, _RBAC, "v1", "clusterroles", namespaced=False, columns=[_CREATED])
-ROLE_BINDING = define(
-    RoleBinding, _RBAC, "v1", "rolebindings", columns=[computed("Role", columns.role_reference), *_SUBJECTS]
+ROLE = define(Role, _RBAC, "v1", "roles", columns=[_CREATED], name_rule=path_segment, admit=rules.admit_role)
+CLUSTER_ROLE = define(
+    ClusterRole,
+    _RBAC,
+    "v1",
+    "clusterroles",
+    namespaced=False,
+    columns=[_CREATED],
+    name_rule=path_segment,
+    admit=rules.admit_role,
 )
+
+ROLE_BINDING = define(
+    RoleBinding,
+    _RBAC,
+    "v1",
+    "rolebindings",
+    columns=[computed("Role", columns.role_reference), *_SUBJECTS],
+    name_rule=path_segment,
+    admit=rules.admit_binding,
+    default=core.default_binding,
+)
+
 CLUSTER_ROLE_BINDING = define(
     ClusterRoleBinding,
     _RBAC,
@@ -42,6 +65,9 @@ CLUSTER_ROLE_BINDING = define(
     "clusterrolebindings",
     namespaced=False,
     columns=[computed("Role", columns.role_reference), *_SUBJECTS],
+    name_rule=path_segment,
+    admit=rules.admit_binding,
+    default=core.default_binding,
 )
 
 LEASE = define(
@@ -63,6 +89,7 @@ CERTIFICATE_SIGNING_REQUEST = define(
         computed("Condition", columns.request_condition),
     ],
     selectable_fields=("spec.signerName",),
+    admit=rules.admit_signing_request,
 )
 
 CUSTOM_RESOURCE_DEFINITION = define(
@@ -75,6 +102,8 @@ CUSTOM_RESOURCE_DEFINITION = define(
     categories=("api-extensions",),
     subresources=("status",),
     columns=[_CREATED],
+    admit=rules.admit_definition,
+    default=core.default_definition,
 )
 
 STORAGE_CLASS = define(
@@ -90,6 +119,7 @@ STORAGE_CLASS = define(
         column("VolumeBindingMode", "volumeBindingMode"),
         column("AllowVolumeExpansion", "allowVolumeExpansion", type="boolean"),
     ],
+    default=core.default_storage_class,
 )
 
 POD_DISRUPTION_BUDGET = define(

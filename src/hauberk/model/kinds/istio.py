@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
+from hauberk.model.admission import istio_networking as networking
+from hauberk.model.admission import istio_security as security
 from hauberk.model.istio.destination import DestinationRule
 from hauberk.model.istio.gateway import Gateway
 from hauberk.model.istio.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
@@ -11,31 +11,21 @@ from hauberk.model.istio.service_entry import ServiceEntry, WorkloadEntry
 from hauberk.model.istio.sidecar import Sidecar
 from hauberk.model.istio.virtual_service import VirtualService
 from hauberk.model.kind import Column, Kind
-from hauberk.model.kinds.definition import column, define
+from hauberk.model.kinds.definition import Admit, T, column, define
 
 NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
 _VERSIONS = {NETWORKING: ("v1", "v1beta1", "v1alpha3"), SECURITY: ("v1", "v1beta1")}
 
 
-def _networking(
-    type_: type[msgspec.Struct], plural: str, short_name: str, columns: Sequence[Column] = ()
-) -> tuple[Kind, ...]:
-    return _served(type_, NETWORKING, plural, short_name, columns)
-
-
-def _security(
-    type_: type[msgspec.Struct], plural: str, short_name: str, columns: Sequence[Column] = ()
-) -> tuple[Kind, ...]:
-    return _served(type_, SECURITY, plural, short_name, columns)
-
-
 def _served(
-    type_: type[msgspec.Struct],
+    type_: type[T],
     group: str,
     plural: str,
     short_name: str,
-    columns: Sequence[Column],
+    *,
+    admit: Admit[T],
+    columns: Sequence[Column] = (),
 ) -> tuple[Kind, ...]:
     return tuple(
         define(
@@ -47,39 +37,74 @@ def _served(
             categories=("istio-io", f"{group.split('.', maxsplit=1)[0]}-istio-io"),
             subresources=("status",),
             columns=columns,
+            admit=admit,
             storage_version="" if version == "v1" else "v1",
         )
         for version in _VERSIONS[group]
     )
 
 
-_GATEWAYS = _networking(Gateway, "gateways", "gw")
-_VIRTUAL_SERVICES = _networking(
+_GATEWAYS = _served(Gateway, NETWORKING, "gateways", "gw", admit=networking.admit_gateway)
+_VIRTUAL_SERVICES = _served(
     VirtualService,
+    NETWORKING,
     "virtualservices",
     "vs",
-    [column("Gateways", "spec.gateways"), column("Hosts", "spec.hosts")],
+    admit=networking.admit_virtual_service,
+    columns=[column("Gateways", "spec.gateways"), column("Hosts", "spec.hosts")],
 )
-_DESTINATION_RULES = _networking(DestinationRule, "destinationrules", "dr", [column("Host", "spec.host")])
-_SERVICE_ENTRIES = _networking(
+_DESTINATION_RULES = _served(
+    DestinationRule,
+    NETWORKING,
+    "destinationrules",
+    "dr",
+    admit=networking.admit_destination_rule,
+    columns=[column("Host", "spec.host")],
+)
+_SERVICE_ENTRIES = _served(
     ServiceEntry,
+    NETWORKING,
     "serviceentries",
     "se",
-    [
+    admit=networking.admit_service_entry,
+    columns=[
         column("Hosts", "spec.hosts"),
         column("Location", "spec.location"),
         column("Resolution", "spec.resolution"),
     ],
 )
-_WORKLOAD_ENTRIES = _networking(WorkloadEntry, "workloadentries", "we", [column("Address", "spec.address")])
-_SIDECARS = _networking(Sidecar, "sidecars", "")
-_AUTHORIZATION_POLICIES = _security(
-    AuthorizationPolicy, "authorizationpolicies", "ap", [column("Action", "spec.action")]
+_WORKLOAD_ENTRIES = _served(
+    WorkloadEntry,
+    NETWORKING,
+    "workloadentries",
+    "we",
+    admit=networking.admit_workload_entry,
+    columns=[column("Address", "spec.address")],
 )
-_PEER_AUTHENTICATIONS = _security(
-    PeerAuthentication, "peerauthentications", "pa", [column("Mode", "spec.mtls.mode")]
+_SIDECARS = _served(Sidecar, NETWORKING, "sidecars", "", admit=networking.admit_sidecar)
+_AUTHORIZATION_POLICIES = _served(
+    AuthorizationPolicy,
+    SECURITY,
+    "authorizationpolicies",
+    "ap",
+    admit=security.admit_authorization_policy,
+    columns=[column("Action", "spec.action")],
 )
-_REQUEST_AUTHENTICATIONS = _security(RequestAuthentication, "requestauthentications", "ra")
+_PEER_AUTHENTICATIONS = _served(
+    PeerAuthentication,
+    SECURITY,
+    "peerauthentications",
+    "pa",
+    admit=security.admit_peer_authentication,
+    columns=[column("Mode", "spec.mtls.mode")],
+)
+_REQUEST_AUTHENTICATIONS = _served(
+    RequestAuthentication,
+    SECURITY,
+    "requestauthentications",
+    "ra",
+    admit=security.admit_request_authentication,
+)
 
 ISTIO_GATEWAY = _GATEWAYS[0]
 VIRTUAL_SERVICE = _VIRTUAL_SERVICES[0]

@@ -1,5 +1,7 @@
 """Kinds of `apps`, `batch` and `policy`: controllers of pods."""
 
+from hauberk.model.admission import workloads as rules
+from hauberk.model.defaults import workloads
 from hauberk.model.kinds import columns
 from hauberk.model.kinds.definition import column, computed, define
 from hauberk.model.kubernetes.apps import ControllerRevision, Deployment, ReplicaSet, StatefulSet
@@ -31,6 +33,8 @@ DEPLOYMENT = define(
         *_TEMPLATE,
         _SELECTOR,
     ],
+    admit=rules.admit_deployment,
+    default=workloads.default_deployment,
 )
 
 REPLICA_SET = define(
@@ -49,6 +53,8 @@ REPLICA_SET = define(
         _SELECTOR,
     ],
     selectable_fields=("status.replicas",),
+    admit=rules.admit_replica_set,
+    default=workloads.default_replica_set,
 )
 
 STATEFUL_SET = define(
@@ -60,6 +66,8 @@ STATEFUL_SET = define(
     categories=("all",),
     subresources=("status", "scale"),
     columns=[computed("Ready", columns.ready_of_replicas), *_TEMPLATE],
+    admit=rules.admit_stateful_set,
+    default=workloads.default_stateful_set,
 )
 
 CONTROLLER_REVISION = define(
@@ -85,6 +93,8 @@ JOB = define(
         _SELECTOR,
     ],
     selectable_fields=("status.successful",),
+    admit=rules.admit_job,
+    default=workloads.default_job,
 )
 
 KINDS = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, CONTROLLER_REVISION, JOB)

@@ -33,7 +33,7 @@ class CustomResourceColumnDefinition(KubernetesStruct, frozen=True):
 class CustomResourceValidation(KubernetesStruct, frozen=True):
     """The schema of a version."""
 
-    open_apiv3_schema: dict[str, Any] = field(name="openAPIV3Schema", default_factory=dict)
+    open_api_v3_schema: dict[str, Any] = field(name="openAPIV3Schema", default_factory=dict)
 
 
 class SelectableField(KubernetesStruct, frozen=True):

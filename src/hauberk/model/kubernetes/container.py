@@ -145,7 +145,7 @@ class ContainerPort(KubernetesStruct, frozen=True):
     container_port: Annotated[Annotated[int, Meta(ge=1, le=65535)], doc("The port's number.")]
     host_ip: str | None = None
     host_port: Annotated[
-        Annotated[int, Meta(ge=0, le=65535)] | None, doc("A port of the node. Refused here.")
+        Annotated[int, Meta(ge=0, le=65535)] | None, doc("A port of the node. Not supported here.")
     ] = None
     name: Annotated[str | None, doc("The port's name, unique in the pod.")] = None
     protocol: Annotated[Literal["TCP", "UDP", "SCTP"] | None, doc("TCP, UDP or SCTP.")] = None
@@ -234,7 +234,7 @@ class SecurityContext(KubernetesStruct, frozen=True):
     ] = None
     app_armor_profile: AppArmorProfile | None = None
     capabilities: Annotated[Capabilities | None, doc("Linux capabilities.")] = None
-    privileged: Annotated[bool | None, doc("All privileges of the node. Refused here.")] = None
+    privileged: Annotated[bool | None, doc("All privileges of the node. Not supported here.")] = None
     proc_mount: Literal["Default", "Unmasked"] | None = None
     read_only_root_filesystem: Annotated[
         bool | None, doc("Whether the root file system is read-only; here it always is.")

@@ -137,11 +137,11 @@ class PodSpec(KubernetesStruct, frozen=True):
     host_aliases: Annotated[
         tuple[HostAlias, ...], doc("Lines added to the hosts file."), merged_by("ip")
     ] = ()
-    host_ipc: Annotated[bool | None, doc("Share the node's IPC. Refused here.")] = None
+    host_ipc: Annotated[bool | None, doc("Share the node's IPC. Not supported here.")] = None
     host_network: Annotated[
-        bool | None, doc("Share the node's network. Refused here: every pod has a network of its own.")
+        bool | None, doc("Share the node's network. Not supported here: every pod has a network of its own.")
     ] = None
-    host_pid: Annotated[bool | None, doc("Share the node's processes. Refused here.")] = None
+    host_pid: Annotated[bool | None, doc("Share the node's processes. Not supported here.")] = None
     host_users: Annotated[
         bool | None, doc("Share the node's user namespace; pods here always have one of their own.")
     ] = None

@@ -1,0 +1,1 @@
+"""Semantic analysis: what is wrong between objects that are right by themselves."""

@@ -1,0 +1,1 @@
+"""What the API fills in where the user left a field out, by kind, in place."""
