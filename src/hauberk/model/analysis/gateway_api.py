@@ -1,0 +1,86 @@
+"""The Gateway API's routes: are their parents and backends there, and may they be pointed at?"""
+
+from collections.abc import Iterator, Sequence
+
+from hauberk.model.analysis.finding import Finding
+from hauberk.model.analysis.world import Item, World
+from hauberk.model.gateway_api.gateway import Gateway
+from hauberk.model.gateway_api.reference import ParentReference, ReferenceGrant, WeightedBackendReference
+from hauberk.model.gateway_api.route import GrpcBackend, GRPCRoute, HttpBackend, HTTPRoute, TCPRoute, TLSRoute
+
+Route = Item[HTTPRoute] | Item[GRPCRoute] | Item[TLSRoute] | Item[TCPRoute]
+Backend = HttpBackend | GrpcBackend | WeightedBackendReference
+
+_GROUP = "gateway.networking.k8s.io"
+
+
+def analyze_gateway_api(world: World) -> Iterator[Finding]:
+    """Codes HBK0601 to HBK0603."""
+    routes: list[Route] = [
+        *world.all(HTTPRoute),
+        *world.all(GRPCRoute),
+        *world.all(TLSRoute),
+        *world.all(TCPRoute),
+    ]
+    for item in routes:
+        for index, parent in enumerate(item.value.spec.parent_refs):
+            yield from _parent(world, item, parent, f"spec.parentRefs[{index}]")
+        for index, rule in enumerate(item.value.spec.rules):
+            backends: Sequence[Backend] = rule.backend_refs
+            for number, backend in enumerate(backends):
+                yield from _backend(world, item, backend, f"spec.rules[{index}].backendRefs[{number}]")
+
+
+def _parent(world: World, item: Route, parent: ParentReference, path: str) -> Iterator[Finding]:
+    namespace = parent.namespace or item.namespace
+    kind = parent.kind or "Gateway"
+    if kind == "Service":
+        if not world.has("Service", namespace, parent.name):
+            yield item.finding("HBK0601", path, f'there is no Service "{namespace}/{parent.name}"')
+        return
+    gateways = (gateway for gateway in world.all(Gateway))
+    found = next(
+        (gateway for gateway in gateways if (gateway.namespace, gateway.name) == (namespace, parent.name)),
+        None,
+    )
+    if found is None:
+        yield item.finding("HBK0601", path, f'there is no {kind} "{namespace}/{parent.name}"')
+        return
+    names = [listener.name for listener in found.value.spec.listeners]
+    if parent.section_name is not None and parent.section_name not in names:
+        message = f'Gateway {parent.name} has no listener "{parent.section_name}"; its listeners: {", ".join(names)}'
+        yield item.finding("HBK0601", f"{path}.sectionName", message)
+
+
+def _backend(world: World, item: Route, backend: Backend, path: str) -> Iterator[Finding]:
+    if (backend.group or "", backend.kind or "Service") != ("", "Service"):
+        return
+    namespace = backend.namespace or item.namespace
+    service = world.services.get((namespace, backend.name))
+    if service is None:
+        yield item.finding("HBK0602", path, f'there is no Service "{namespace}/{backend.name}"')
+        return
+    ports = [port.port for port in service.value.spec.ports] if service.value.spec is not None else []
+    if backend.port is not None and backend.port not in ports:
+        listed = ", ".join(map(str, ports)) or "none"
+        message = f"Service {backend.name} has no port {backend.port}; its ports: {listed}"
+        yield item.finding("HBK0602", f"{path}.port", message)
+    if namespace != item.namespace and not _granted(world, item, namespace, backend.name):
+        message = f"no ReferenceGrant in {namespace} lets a {item.located.kind.name} of {item.namespace} point there"
+        yield item.finding("HBK0603", f"{path}.namespace", message)
+
+
+def _granted(world: World, item: Route, namespace: str, name: str) -> bool:
+    for grant in world.all(ReferenceGrant):
+        spec = grant.value.spec
+        if spec is None or grant.namespace != namespace:
+            continue
+        wanted = (_GROUP, item.located.kind.name, item.namespace)
+        from_there = any((origin.group, origin.kind, origin.namespace) == wanted for origin in spec.from_)
+        to_it = any(
+            (target.group, target.kind) == ("", "Service") and target.name in {None, name}
+            for target in spec.to
+        )
+        if from_there and to_it:
+            return True
+    return False

@@ -1,0 +1,54 @@
+"""Istio's Gateway, and the VirtualServices that name gateways."""
+
+from collections.abc import Iterator
+
+from hauberk.model.analysis.finding import Finding
+from hauberk.model.analysis.world import Item, World
+from hauberk.model.istio.gateway import Gateway
+from hauberk.model.istio.virtual_service import VirtualService
+
+
+def analyze_gateways(world: World) -> Iterator[Finding]:
+    """Codes HBK0111 and HBK0201 to HBK0203."""
+    for item in world.all(Gateway):
+        pods = world.pods(None, item.value.spec.selector)
+        if item.value.spec.selector and not pods:
+            labels = ", ".join(f"{key}={value}" for key, value in item.value.spec.selector.items())
+            yield item.finding("HBK0201", "spec.selector", f"no pod has the labels {labels}")
+        namespaces = {pod.namespace for pod in pods} or {item.namespace}
+        for index, server in enumerate(item.value.spec.servers):
+            name = server.tls.credential_name if server.tls is not None else None
+            if name and pods and not any(world.has("Secret", namespace, name) for namespace in namespaces):
+                path = f"spec.servers[{index}].tls.credentialName"
+                yield item.finding(
+                    "HBK0203", path, f'there is no Secret "{name}" in {", ".join(sorted(namespaces))}'
+                )
+    yield from _conflicts(world)
+    for service in world.all(VirtualService):
+        yield from _named(world, service)
+
+
+def _conflicts(world: World) -> Iterator[Finding]:
+    seen: dict[tuple[str, int], tuple[str, Item[Gateway]]] = {}
+    for item in world.all(Gateway):
+        selector = ",".join(f"{key}={value}" for key, value in sorted(item.value.spec.selector.items()))
+        for index, server in enumerate(item.value.spec.servers):
+            protocol = server.port.protocol.upper()
+            first, other = seen.setdefault((selector, server.port.number), (protocol, item))
+            if first != protocol:
+                message = f"port {server.port.number} is {protocol} here and {first} in Gateway {other.namespace}/{other.name}"
+                yield item.finding("HBK0202", f"spec.servers[{index}].port", message)
+
+
+def _named(world: World, item: Item[VirtualService]) -> Iterator[Finding]:
+    named = [(f"spec.gateways[{index}]", name) for index, name in enumerate(item.value.spec.gateways)]
+    for index, http in enumerate(item.value.spec.http):
+        for number, match in enumerate(http.match):
+            named += [(f"spec.http[{index}].match[{number}].gateways", name) for name in match.gateways]
+    for path, name in named:
+        if name == "mesh":
+            continue
+        namespace, slash, short = name.partition("/")
+        wanted = (namespace, short) if slash else (item.namespace, name.split(".")[0])
+        if not any((gateway.namespace, gateway.name) == wanted for gateway in world.all(Gateway)):
+            yield item.finding("HBK0111", path, f'there is no Gateway "{"/".join(wanted)}"')
