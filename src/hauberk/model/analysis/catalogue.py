@@ -31,6 +31,13 @@ _ENTRIES = (
     Entry("HBK0006", "error", "Too large", "The text holds more than any manifest needs.", ""),
     Entry("HBK0007", "error", "Not an object", "A document must be an object with apiVersion and kind.", ""),
     Entry(
+        "HBK0008",
+        "warning",
+        "Object written twice",
+        "Applied one after another, the last one stays.",
+        "Remove one of them.",
+    ),
+    Entry(
         "HBK0101",
         "error",
         "Route to an unknown service",

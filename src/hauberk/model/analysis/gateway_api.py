@@ -6,7 +6,17 @@ from hauberk.model.analysis.finding import Finding
 from hauberk.model.analysis.world import Item, World
 from hauberk.model.gateway_api.gateway import Gateway
 from hauberk.model.gateway_api.reference import ParentReference, ReferenceGrant, WeightedBackendReference
-from hauberk.model.gateway_api.route import GrpcBackend, GRPCRoute, HttpBackend, HTTPRoute, TCPRoute, TLSRoute
+from hauberk.model.gateway_api.route import (
+    GrpcBackend,
+    GRPCRoute,
+    GrpcRule,
+    HttpBackend,
+    HTTPRoute,
+    HttpRule,
+    L4Rule,
+    TCPRoute,
+    TLSRoute,
+)
 
 Route = Item[HTTPRoute] | Item[GRPCRoute] | Item[TLSRoute] | Item[TCPRoute]
 Backend = HttpBackend | GrpcBackend | WeightedBackendReference
@@ -25,7 +35,8 @@ def analyze_gateway_api(world: World) -> Iterator[Finding]:
     for item in routes:
         for index, parent in enumerate(item.value.spec.parent_refs):
             yield from _parent(world, item, parent, f"spec.parentRefs[{index}]")
-        for index, rule in enumerate(item.value.spec.rules):
+        rules: Sequence[HttpRule | GrpcRule | L4Rule] = item.value.spec.rules
+        for index, rule in enumerate(rules):
             backends: Sequence[Backend] = rule.backend_refs
             for number, backend in enumerate(backends):
                 yield from _backend(world, item, backend, f"spec.rules[{index}].backendRefs[{number}]")

@@ -36,7 +36,8 @@ def _conflicts(world: World) -> Iterator[Finding]:
             protocol = server.port.protocol.upper()
             first, other = seen.setdefault((selector, server.port.number), (protocol, item))
             if first != protocol:
-                message = f"port {server.port.number} is {protocol} here and {first} in Gateway {other.namespace}/{other.name}"
+                there = f"{first} in Gateway {other.namespace}/{other.name}"
+                message = f"port {server.port.number} is {protocol} here and {there}"
                 yield item.finding("HBK0202", f"spec.servers[{index}].port", message)
 
 

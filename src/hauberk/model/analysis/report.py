@@ -105,8 +105,25 @@ def analyze_files(
         objects, findings = read_manifest(text, file, lookup)
         located += objects
         refused += findings
-    known = list(beside)
-    found = [
-        finding for finding in analyze([*located, *known], context=context) if finding.place.file or not known
-    ]
-    return Report((*refused, *found), len(located))
+    kept, repeated = _last_of_each(located)
+    found = analyze([*kept, *beside], context=context)
+    judged = [finding for finding in found if finding.place.file]
+    return Report((*refused, *repeated, *judged), len(located))
+
+
+def _last_of_each(located: list[Located]) -> tuple[list[Located], list[Finding]]:
+    """Of objects with the same kind and name the last one, as applying them in turn would leave it."""
+    kept: dict[tuple[str, str, str, str], Located] = {}
+    repeated: list[Finding] = []
+    for index, item in enumerate(located):
+        # Objects that only have generateName are all different.
+        identity = (item.kind.group, item.kind.name, item.namespace, item.name or f"#{index}")
+        first = kept.get(identity)
+        if first is not None:
+            subject = f"{item.kind.name} {item.namespace}/{item.name}"
+            message = f"is already at {first.place('metadata.name')}"
+            repeated.append(
+                Finding("HBK0008", item.place("metadata.name"), message, subject, "metadata.name")
+            )
+        kept[identity] = item
+    return list(kept.values()), repeated

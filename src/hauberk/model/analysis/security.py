@@ -65,7 +65,8 @@ def _source(world: World, item: Policy, source: Source, path: str) -> Iterator[F
         elif account != "default" and not world.has("ServiceAccount", namespace, account):
             yield item.finding("HBK0302", at, f'there is no ServiceAccount "{account}" in {namespace}')
         if source.namespaces and not any(_matches(pattern, namespace) for pattern in source.namespaces):
-            message = f"this principal is of namespace {namespace}, and namespaces allows {', '.join(source.namespaces)}"
+            allowed = ", ".join(source.namespaces)
+            message = f"this principal is of namespace {namespace}, and namespaces allows {allowed}"
             yield item.finding("HBK0304", at, message)
     for name, given, refused in (
         ("principals", source.principals, source.not_principals),
@@ -152,10 +153,12 @@ def _plain_text(world: World) -> Iterator[Finding]:
         if policy is None or policy.tls is None or policy.tls.mode != "DISABLE" or service is None:
             continue
         spec = service.value.spec
-        for pod in world.pods(service.namespace, spec.selector if spec is not None and spec.selector else {}):
+        selector = spec.selector if spec is not None else {}
+        for pod in world.pods(service.namespace, selector) if selector else ():
             strict = _mode(world, pod)
             if strict is not None:
-                message = f"{item.value.spec.host} takes only mutual TLS (PeerAuthentication {strict.namespace}/{strict.name})"
+                because = f"PeerAuthentication {strict.namespace}/{strict.name}"
+                message = f"{item.value.spec.host} takes only mutual TLS ({because})"
                 yield item.finding("HBK0308", "spec.trafficPolicy.tls.mode", message)
                 break
 

@@ -4,7 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
@@ -101,8 +101,7 @@ class World:
 
     def all(self, type_: type[T]) -> Iterator[Item[T]]:
         """Objects of a type, in the order in which they were given."""
-        for item in self.typed[type_]:
-            yield item  # type: ignore[misc]
+        return iter(cast(list[Item[T]], self.typed[type_]))
 
     def has(self, kind: str, namespace: str, name: str) -> bool:
         """Whether there is such an object."""
@@ -179,7 +178,9 @@ def build(objects: Iterable[Located], context: Context) -> World:
         elif identity == ("", "Pod") and not owned:
             pod = Item(located, parse(Pod, obj))
             if pod.value.spec is not None:
-                world.workloads.append(Workload(pod, pod.value.metadata.labels, pod.value.spec, "spec"))
+                world.workloads.append(
+                    Workload(Item(located, pod.value), pod.value.metadata.labels, pod.value.spec, "spec")
+                )
         elif identity in _CONTROLLERS and not owned:
             _add_controller(world, Item(located, parse(_CONTROLLERS[identity], obj)))
     return world
