@@ -1,0 +1,141 @@
+"""A real API server for the tests, over SQLite and over PostgreSQL."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hauberk.model.kinds import ALL
+from hauberk.store.authentication import Authentication
+from hauberk.store.database import Database
+from hauberk.store.encryption import generate_sealer
+from hauberk.store.http_client import HttpClient
+from hauberk.store.kubeconfig import Connection
+from hauberk.store.server import ApiServer
+from hauberk.store.sqlite import SqliteDatabase
+from hauberk.store.user import AllowAll
+
+
+class Authority:
+    """A certificate authority of a test's own."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        self.certificate = self._sign(self.name, self.key.public_key(), authority=True)
+
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, user: str, *groups: str) -> tuple[bytes, bytes]:
+        """Certificate and key as PEM, good for serving on loopback and as a client."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.NameAttribute(NameOID.COMMON_NAME, user)]
+        names += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        certificate = self._sign(x509.Name(names), key.public_key(), authority=False)
+        return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.KeyUsage(True, False, False, False, False, authority, authority, False, False),
+                critical=True,
+            )
+        )
+        if not authority:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName(
+                    [x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost")]
+                ),
+                critical=False,
+            )
+        return builder.sign(self.key, hashes.SHA256())
+
+    def server_context(self, directory: Path) -> ssl.SSLContext:
+        certificate, key = self.issue("server")
+        file = directory / "server.pem"
+        file.write_bytes(certificate + key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=self.pem().decode())
+        return context
+
+    def connection(self, port: int, user: str = "admin", *groups: str) -> Connection:
+        certificate, key = self.issue(user, *groups)
+        return Connection(f"https://127.0.0.1:{port}", self.pem(), certificate, key)
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Serve `app` on a free port of loopback."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        await web.SockSite(runner, bound, ssl_context=context).start()
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    found = SqliteDatabase(tmp_path / "store.db")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+async def server(database: Database) -> AsyncIterator[ApiServer]:
+    async with ApiServer.open(
+        database,
+        ALL,
+        sealer=generate_sealer(),
+        authenticator=Authentication(),
+        authorizer=AllowAll(),
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def port(server: ApiServer, authority: Authority, tmp_path: Path) -> AsyncIterator[int]:
+    async with listening(server.app(), authority.server_context(tmp_path)) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(port: int, authority: Authority) -> AsyncIterator[HttpClient]:
+    async with HttpClient(authority.connection(port, "admin", "system:masters")) as found:
+        yield found

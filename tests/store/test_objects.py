@@ -1,0 +1,99 @@
+"""The life of objects over the wire."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from hauberk.model.kinds import CONFIG_MAP, NAMESPACE, SERVICE
+from hauberk.store.client import ApiError, Event
+from hauberk.store.http_client import HttpClient
+from hauberk.store.informer import Informer
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "bank", "labels": {"app": "web"}}, "data": data}
+
+
+@pytest.fixture
+async def bank(client: HttpClient) -> HttpClient:
+    await client.create(NAMESPACE, {"metadata": {"name": "bank"}})
+    return client
+
+
+async def test_create_read_update_delete(bank: HttpClient) -> None:
+    created = await bank.create(CONFIG_MAP, config_map("a", x="1"))
+    assert created["metadata"]["uid"]
+    assert created["metadata"]["resourceVersion"]
+    assert await bank.get(CONFIG_MAP, "bank", "a") == created
+    created["data"]["x"] = "2"
+    updated = await bank.update(CONFIG_MAP, created)
+    assert updated["data"] == {"x": "2"}
+    with pytest.raises(ApiError) as stale:
+        await bank.update(CONFIG_MAP, created | {"data": {}})
+    assert (stale.value.code, stale.value.reason) == (409, "Conflict")
+    await bank.delete(CONFIG_MAP, "bank", "a")
+    with pytest.raises(ApiError) as absent:
+        await bank.get(CONFIG_MAP, "bank", "a")
+    assert absent.value.message == 'configmaps "a" not found'
+
+
+async def test_a_namespace_must_exist(client: HttpClient) -> None:
+    with pytest.raises(ApiError) as absent:
+        await client.create(CONFIG_MAP, config_map("a"))
+    assert absent.value.message == 'namespaces "bank" not found'
+
+
+async def test_pages_are_of_one_moment(bank: HttpClient) -> None:
+    for name in "abcde":
+        await bank.create(CONFIG_MAP, config_map(name))
+    page = await bank.list(CONFIG_MAP, "bank", limit=2)
+    await bank.delete(CONFIG_MAP, "bank", "c")
+    await bank.create(CONFIG_MAP, config_map("cc"))
+    names = [item["metadata"]["name"] for item in page.items]
+    while page.continue_token:
+        page = await bank.list(CONFIG_MAP, "bank", limit=2, continue_token=page.continue_token)
+        names += [item["metadata"]["name"] for item in page.items]
+    assert names == list("abcde")
+
+
+async def test_an_informer_follows(bank: HttpClient) -> None:
+    await bank.create(CONFIG_MAP, config_map("a", x="1"))
+    informer = Informer(bank, CONFIG_MAP, "bank", label_selector="app=web")
+    seen: asyncio.Queue[Event] = asyncio.Queue()
+    informer.subscribe(seen.put_nowait)
+    running = asyncio.create_task(informer.run())
+    try:
+        async with asyncio.timeout(10):
+            await informer.synced.wait()
+            assert (await seen.get()).type == "ADDED"
+            await bank.patch(CONFIG_MAP, "bank", "a", {"data": {"x": "2"}})
+            assert (await seen.get()).type == "MODIFIED"
+            assert informer.cache["bank", "a"]["data"] == {"x": "2"}
+            await bank.patch(CONFIG_MAP, "bank", "a", {"metadata": {"labels": {"app": "other"}}})
+            assert (await seen.get()).type == "DELETED"
+            assert not informer.cache
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_services_have_addresses_of_their_own(bank: HttpClient) -> None:
+    def service(name: str, **spec: Any) -> dict[str, Any]:
+        return {
+            "metadata": {"name": name, "namespace": "bank"},
+            "spec": {"ports": [{"port": 80}], **spec},
+        }
+
+    first = await bank.create(SERVICE, service("a"))
+    address = first["spec"]["clusterIP"]
+    assert address.startswith("10.96.")
+    with pytest.raises(ApiError, match="already allocated"):
+        await bank.create(SERVICE, service("b", clusterIP=address))
+    with pytest.raises(ApiError, match="cannot be changed"):
+        await bank.patch(SERVICE, "bank", "a", {"spec": {"clusterIP": "10.96.1.1"}})
+    await bank.delete(SERVICE, "bank", "a")
+    again = await bank.create(SERVICE, service("b", clusterIP=address))
+    assert again["spec"]["clusterIPs"] == [address]
