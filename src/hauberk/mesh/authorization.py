@@ -1,0 +1,409 @@
+"""AuthorizationPolicy → Envoy RBAC (Istio, "Authorization Policy"): evaluated DENY first, then ALLOW; AUDIT only notes.
+
+Over TCP a rule that speaks of HTTP cannot hold: an ALLOW rule with it never matches, a DENY rule loses
+that part and so matches more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.config.core.v3 import address_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
+from envoy.type.matcher.v3 import path_pb2, string_pb2
+
+from hauberk.mesh import filters
+from hauberk.mesh.registry import Configuration, Labels, Mesh
+
+_URI_PREFIX = "spiffe://"
+
+
+class UnsupportedConditionError(ValueError):
+    """A `when` key that this mesh does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The policies that apply to one workload."""
+
+    policies: tuple[Configuration, ...]
+    trust_domain: str
+    revision: str
+
+    def http_filters(self) -> list[http_connection_manager_pb2.HttpFilter]:
+        """In the order of evaluation; none when no policy applies."""
+        made = []
+        for rules, shadow in self._rules(http=True):
+            config = http_rbac_pb2.RBAC(rules=rules, shadow_rules=shadow)
+            if shadow is not None:
+                config.shadow_rules_stat_prefix = "audit_"
+            made.append(filters.http_filter("envoy.filters.http.rbac", config))
+        return made
+
+    def network_filters(self) -> list[listener_components_pb2.Filter]:
+        """The same for plain TCP."""
+        made = []
+        for rules, shadow in self._rules(http=False):
+            config = network_rbac_pb2.RBAC(stat_prefix="tcp.", rules=rules, shadow_rules=shadow)
+            if shadow is not None:
+                config.shadow_rules_stat_prefix = "audit_"
+            made.append(filters.network_filter("envoy.filters.network.rbac", config))
+        return made
+
+    def _rules(self, *, http: bool) -> list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]]:
+        by_action: dict[str, list[Configuration]] = {}
+        for policy in self.policies:
+            by_action.setdefault(policy.spec.get("action") or "ALLOW", []).append(policy)
+        made: list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]] = []
+        if "AUDIT" in by_action:
+            made.append((None, self._translate(by_action["AUDIT"], "ALLOW", "AUDIT", http=http)))
+        if "DENY" in by_action:
+            made.append((self._translate(by_action["DENY"], "DENY", "DENY", http=http), None))
+        if "ALLOW" in by_action:
+            made.append((self._translate(by_action["ALLOW"], "ALLOW", "ALLOW", http=http), None))
+        return made
+
+    def _translate(
+        self, policies: Sequence[Configuration], envoy_action: str, action: str, *, http: bool
+    ) -> rbac_pb2.RBAC:
+        rbac = rbac_pb2.RBAC(action=envoy_action)
+        for policy in policies:
+            for index, rule in enumerate(policy.spec.get("rules") or ()):
+                translated = _Rule(
+                    rule, self.trust_domain, policy.namespace, denies=action == "DENY", http=http
+                ).translate()
+                if translated is not None:
+                    rbac.policies[policy_name(policy, index)].CopyFrom(translated)
+        return rbac
+
+
+def policy_name(policy: Configuration, rule: int) -> str:
+    """`ns[NAMESPACE]-policy[NAME]-rule[INDEX]`, as call records and `why` show it."""
+    return f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{rule}]"
+
+
+def authorize(policies: Iterable[Configuration], mesh: Mesh) -> Authorization:
+    """The policies of one workload, with a revision that is a hash of their content."""
+    ordered = tuple(sorted(policies, key=lambda policy: (policy.namespace, policy.name)))
+    if not ordered:
+        return Authorization((), mesh.trust_domain, "0" * 16)
+    content = json.dumps([[policy.namespace, policy.name, policy.spec] for policy in ordered], sort_keys=True)
+    revision = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+    return Authorization(ordered, mesh.trust_domain, revision)
+
+
+def select_authorization_policies(
+    policies: Iterable[Configuration], namespace: str, labels: Labels, mesh: Mesh
+) -> tuple[Configuration, ...]:
+    """Those of the workload's namespace and of the root namespace whose selector it matches."""
+    return tuple(
+        policy
+        for policy in policies
+        if policy.namespace in (namespace, mesh.root_namespace)
+        and Labels.of((policy.spec.get("selector") or {}).get("matchLabels")).matches(labels)
+    )
+
+
+class _Rule:
+    """One rule: any of `from`, any of `to`, all of `when`."""
+
+    def __init__(
+        self, rule: Mapping[str, Any], trust_domain: str, namespace: str, *, denies: bool, http: bool
+    ) -> None:
+        self._rule = rule
+        self._trust_domain = trust_domain
+        self._namespace = namespace
+        self._denies = denies
+        self._http = http
+
+    def translate(self) -> rbac_pb2.Policy | None:
+        """None for a rule that can never hold."""
+        principals = [self._source(entry.get("source") or {}) for entry in self._rule.get("from") or ()]
+        permissions = [self._operation(entry.get("operation") or {}) for entry in self._rule.get("to") or ()]
+        conditions = [self._condition(condition) for condition in self._rule.get("when") or ()]
+        if any(condition is None for condition in conditions):
+            return None
+        about_source = [one for condition in conditions if condition for one in condition[0]]
+        about_target = [one for condition in conditions if condition for one in condition[1]]
+        principal = _any_principal([one for one in principals if one is not None], bool(principals))
+        permission = _any_permission([one for one in permissions if one is not None], bool(permissions))
+        if principal is None or permission is None:
+            return None
+        return rbac_pb2.Policy(
+            principals=[_all_principals([principal, *about_source])],
+            permissions=[_all_permissions([permission, *about_target])],
+        )
+
+    def _source(self, source: Mapping[str, Any]) -> rbac_pb2.Principal | None:
+        matches: list[rbac_pb2.Principal] = []
+        for key, make in self._source_fields().items():
+            for field, negate in ((key, False), (_negated(key), True)):
+                values = source.get(field) or ()
+                if not values:
+                    continue
+                if key in _HTTP_SOURCES and not self._http:
+                    if not self._denies:
+                        return None
+                    continue
+                made = _or_principals([make(value) for value in values])
+                matches.append(rbac_pb2.Principal(not_id=made) if negate else made)
+        return _all_principals(matches)
+
+    def _source_fields(self) -> dict[str, Callable[[str], rbac_pb2.Principal]]:
+        return {
+            "principals": self._principal,
+            "namespaces": _namespace_principal,
+            "serviceAccounts": self._service_account,
+            "ipBlocks": _direct_address,
+            "remoteIpBlocks": _remote_address,
+            "requestPrincipals": _never_principal,
+        }
+
+    def _principal(self, value: str) -> rbac_pb2.Principal:
+        return _authenticated(_principal_matcher(value, self._trust_domain))
+
+    def _service_account(self, value: str) -> rbac_pb2.Principal:
+        namespace, slash, name = value.rpartition("/")
+        namespace = namespace if slash else self._namespace
+        return _authenticated(_regex(f"{_URI_PREFIX}[^/]+/ns/{_quote(namespace)}/sa/{_quote(name)}"))
+
+    def _operation(self, operation: Mapping[str, Any]) -> rbac_pb2.Permission | None:
+        matches: list[rbac_pb2.Permission] = []
+        for key, make in _OPERATIONS.items():
+            for field, negate in ((key, False), (_negated(key), True)):
+                values = operation.get(field) or ()
+                if not values:
+                    continue
+                if key != "ports" and not self._http:
+                    if not self._denies:
+                        return None
+                    continue
+                made = _or_permissions([make(value) for value in values])
+                matches.append(rbac_pb2.Permission(not_rule=made) if negate else made)
+        return _all_permissions(matches)
+
+    def _condition(
+        self, condition: Mapping[str, Any]
+    ) -> tuple[list[rbac_pb2.Principal], list[rbac_pb2.Permission]] | None:
+        """Principals and permissions that must all hold; None if the rule cannot hold over TCP."""
+        key = condition["key"]
+        values, excluded = condition.get("values") or (), condition.get("notValues") or ()
+        if _is_http_condition(key) and not self._http:
+            return ([], []) if self._denies else None
+        made_principal = self._condition_principal(key)
+        if made_principal:
+            principals = [_or_principals([made_principal(value) for value in values])] if values else []
+            if excluded:
+                unwanted = _or_principals([made_principal(value) for value in excluded])
+                principals.append(rbac_pb2.Principal(not_id=unwanted))
+            return principals, []
+        made_permission = _CONDITION_PERMISSIONS.get(key)
+        if made_permission is None:
+            raise UnsupportedConditionError(
+                f"spec.rules.when.key: expected a key that Istio documents, such as source.namespace or "
+                f"request.headers[NAME], found {key!r}"
+            )
+        permissions = [_or_permissions([made_permission(value) for value in values])] if values else []
+        if excluded:
+            unwanted_permission = _or_permissions([made_permission(value) for value in excluded])
+            permissions.append(rbac_pb2.Permission(not_rule=unwanted_permission))
+        return [], permissions
+
+    def _condition_principal(self, key: str) -> Callable[[str], rbac_pb2.Principal] | None:
+        if key.startswith("request.headers["):
+            name = key[len("request.headers[") : -1]
+            return lambda value: rbac_pb2.Principal(header=_header(name, value))
+        if key.startswith("request.auth."):
+            return _never_principal
+        return {
+            "source.ip": _direct_address,
+            "remote.ip": _remote_address,
+            "source.namespace": _namespace_principal,
+            "source.principal": self._principal,
+            "source.serviceAccount": self._service_account,
+        }.get(key)
+
+
+_HTTP_SOURCES = frozenset({"remoteIpBlocks", "requestPrincipals"})
+
+
+def _is_http_condition(key: str) -> bool:
+    return key.startswith("request.") or key == "remote.ip"
+
+
+def _negated(field: str) -> str:
+    return "not" + field[0].upper() + field[1:]
+
+
+def _principal_matcher(value: str, trust_domain: str) -> string_pb2.StringMatcher:
+    """`cluster.local/ns/NS/sa/NAME` with a `*` at either end; `cluster.local` stands for our trust domain."""
+    if value == "*":
+        return _regex(".+")
+    if value.startswith("cluster.local/"):
+        value = f"{trust_domain}/{value[len('cluster.local/') :]}"
+    if value.startswith("*"):
+        suffix = value[1:]
+        return string_pb2.StringMatcher(suffix=suffix)
+    if value.endswith("*"):
+        return string_pb2.StringMatcher(prefix=_URI_PREFIX + value[:-1])
+    return string_pb2.StringMatcher(exact=_URI_PREFIX + value)
+
+
+def _namespace_principal(value: str) -> rbac_pb2.Principal:
+    pattern = _wild(value, "[^/]*") if value != "*" else "[^/]+"
+    return _authenticated(_regex(f"{_URI_PREFIX}[^/]+/ns/{pattern}/sa/[^/]+"))
+
+
+def _authenticated(matcher: string_pb2.StringMatcher) -> rbac_pb2.Principal:
+    return rbac_pb2.Principal(authenticated=rbac_pb2.Principal.Authenticated(principal_name=matcher))
+
+
+def _cidr(value: str) -> address_pb2.CidrRange:
+    network = ipaddress.ip_network(value, strict=False)
+    return address_pb2.CidrRange(
+        address_prefix=str(network.network_address), prefix_len={"value": network.prefixlen}
+    )
+
+
+def _direct_address(value: str) -> rbac_pb2.Principal:
+    return rbac_pb2.Principal(direct_remote_ip=_cidr(value))
+
+
+def _remote_address(value: str) -> rbac_pb2.Principal:
+    return rbac_pb2.Principal(remote_ip=_cidr(value))
+
+
+def _never_principal(_value: str) -> rbac_pb2.Principal:
+    """Claims of an end user's token: none is checked here, hence none holds."""
+    return rbac_pb2.Principal(not_id=rbac_pb2.Principal(any=True))
+
+
+def _text(value: str, *, ignore_case: bool = False) -> string_pb2.StringMatcher:
+    """Istio's string match: exact, `prefix*`, `*suffix`, or `*` for anything that is there."""
+    if value == "*":
+        return _regex(".+")
+    if value.startswith("*"):
+        return string_pb2.StringMatcher(suffix=value[1:], ignore_case=ignore_case)
+    if value.endswith("*"):
+        return string_pb2.StringMatcher(prefix=value[:-1], ignore_case=ignore_case)
+    return string_pb2.StringMatcher(exact=value, ignore_case=ignore_case)
+
+
+def _regex(pattern: str) -> string_pb2.StringMatcher:
+    return string_pb2.StringMatcher(safe_regex={"regex": pattern})
+
+
+def _quote(text: str) -> str:
+    """A literal in RE2 syntax."""
+    return "".join(char if char.isalnum() or char in "-_/" else f"\\{char}" for char in text)
+
+
+def _wild(value: str, anything: str) -> str:
+    if value.startswith("*"):
+        return anything + _quote(value[1:])
+    if value.endswith("*"):
+        return _quote(value[:-1]) + anything
+    return _quote(value)
+
+
+def _header(name: str, value: str, *, ignore_case: bool = False) -> route_components_pb2.HeaderMatcher:
+    if value == "*":
+        return route_components_pb2.HeaderMatcher(name=name, present_match=True)
+    return route_components_pb2.HeaderMatcher(name=name, string_match=_text(value, ignore_case=ignore_case))
+
+
+def _method(value: str) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(header=_header(":method", value))
+
+
+def _host(value: str) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(header=_header(":authority", value, ignore_case=True))
+
+
+def _path(value: str) -> rbac_pb2.Permission:
+    if "{*}" in value or "{**}" in value:
+        return rbac_pb2.Permission(url_path=path_pb2.PathMatcher(path=_regex(_template(value))))
+    return rbac_pb2.Permission(url_path=path_pb2.PathMatcher(path=_text(value)))
+
+
+def _template(value: str) -> str:
+    """A path template: `{*}` is one segment, `{**}` any number."""
+    out, rest = "", value
+    while rest:
+        if rest.startswith("{**}"):
+            out, rest = out + ".*", rest[4:]
+        elif rest.startswith("{*}"):
+            out, rest = out + "[^/]+", rest[3:]
+        else:
+            out, rest = out + _quote(rest[0]), rest[1:]
+    return out
+
+
+def _port(value: str) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(destination_port=int(value))
+
+
+def _destination_address(value: str) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(destination_ip=_cidr(value))
+
+
+def _server_name(value: str) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(requested_server_name=_text(value))
+
+
+_OPERATIONS: dict[str, Callable[[str], rbac_pb2.Permission]] = {
+    "hosts": _host,
+    "ports": _port,
+    "methods": _method,
+    "paths": _path,
+}
+
+_CONDITION_PERMISSIONS: dict[str, Callable[[str], rbac_pb2.Permission]] = {
+    "destination.ip": _destination_address,
+    "destination.port": _port,
+    "connection.sni": _server_name,
+}
+
+
+def _or_principals(principals: Sequence[rbac_pb2.Principal]) -> rbac_pb2.Principal:
+    return principals[0] if len(principals) == 1 else rbac_pb2.Principal(or_ids={"ids": principals})
+
+
+def _all_principals(principals: Sequence[rbac_pb2.Principal]) -> rbac_pb2.Principal:
+    real = [one for one in principals if not one.any]
+    if not real:
+        return rbac_pb2.Principal(any=True)
+    return real[0] if len(real) == 1 else rbac_pb2.Principal(and_ids={"ids": real})
+
+
+def _any_principal(principals: Sequence[rbac_pb2.Principal], told: bool) -> rbac_pb2.Principal | None:
+    if principals:
+        return _or_principals(principals)
+    return None if told else rbac_pb2.Principal(any=True)
+
+
+def _or_permissions(permissions: Sequence[rbac_pb2.Permission]) -> rbac_pb2.Permission:
+    return permissions[0] if len(permissions) == 1 else rbac_pb2.Permission(or_rules={"rules": permissions})
+
+
+def _all_permissions(permissions: Sequence[rbac_pb2.Permission]) -> rbac_pb2.Permission:
+    real = [one for one in permissions if not one.any]
+    if not real:
+        return rbac_pb2.Permission(any=True)
+    return real[0] if len(real) == 1 else rbac_pb2.Permission(and_rules={"rules": real})
+
+
+def _any_permission(permissions: Sequence[rbac_pb2.Permission], told: bool) -> rbac_pb2.Permission | None:
+    if permissions:
+        return _or_permissions(permissions)
+    return None if told else rbac_pb2.Permission(any=True)

@@ -1,0 +1,171 @@
+"""Network and HTTP filters that listeners and inbound chains are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from google.protobuf import duration_pb2, struct_pb2
+
+from hauberk.mesh.clusters import ads_source
+from hauberk.mesh.tls import packed
+
+UPSTREAM_MARK = 2
+"""The mark of a proxy's own sockets (docs/architecture.md, "A pod, its gate, the fabric")."""
+
+_ACCESS_LOG = {
+    "start_time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "response_code": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "route_name": "%ROUTE_NAME%",
+    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "upstream_host": "%UPSTREAM_HOST%",
+    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "downstream_peer": "%DOWNSTREAM_PEER_URI_SAN%",
+    "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
+}
+
+
+def access_log() -> accesslog_pb2.AccessLog:
+    """JSON lines to standard output, which our proxy writes to the file of its bootstrap."""
+    fields = {name: struct_pb2.Value(string_value=value) for name, value in _ACCESS_LOG.items()}
+    log = file_pb2.FileAccessLog(
+        path="/dev/stdout", log_format={"json_format": struct_pb2.Struct(fields=fields)}
+    )
+    return accesslog_pb2.AccessLog(name="envoy.access_loggers.file", typed_config=packed(log))
+
+
+def network_filter(name: str, config: Any) -> listener_components_pb2.Filter:
+    return listener_components_pb2.Filter(name=name, typed_config=packed(config))
+
+
+def tcp_proxy(stat_prefix: str, cluster: str, *, log: bool) -> listener_components_pb2.Filter:
+    config = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
+    if log:
+        config.access_log.append(access_log())
+    return network_filter("envoy.filters.network.tcp_proxy", config)
+
+
+def weighted_tcp_proxy(
+    stat_prefix: str, clusters: Sequence[tuple[str, int]], *, log: bool
+) -> listener_components_pb2.Filter:
+    """A TCP proxy over clusters with weights; one cluster is used as such."""
+    if len(clusters) == 1:
+        return tcp_proxy(stat_prefix, clusters[0][0], log=log)
+    config = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix)
+    for name, weight in clusters:
+        config.weighted_clusters.clusters.add(name=name, weight=weight)
+    if log:
+        config.access_log.append(access_log())
+    return network_filter("envoy.filters.network.tcp_proxy", config)
+
+
+def http_connection_manager(
+    stat_prefix: str,
+    *,
+    route_config: route_pb2.RouteConfiguration | None = None,
+    route_config_name: str = "",
+    http_filters: Sequence[http_connection_manager_pb2.HttpFilter],
+    log: bool,
+    edge: bool = False,
+    inbound: bool = False,
+) -> listener_components_pb2.Filter:
+    """A chain's HTTP. `edge` is a gateway's: it takes nothing on trust; `inbound` tells the program its caller."""
+    manager = http_connection_manager_pb2.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        codec_type="AUTO",
+        http_filters=[*http_filters, router()],
+        upgrade_configs=[{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}],
+        use_remote_address={"value": edge},
+        normalize_path={"value": True},
+        path_with_escaped_slashes_action="KEEP_UNCHANGED",
+        request_headers_timeout=duration_pb2.Duration(seconds=60),
+        stream_idle_timeout=duration_pb2.Duration(),
+        http_protocol_options={"accept_http_10": True},
+        http2_protocol_options={"allow_connect": True},
+        server_header_transformation="PASS_THROUGH" if inbound else "OVERWRITE",
+        server_name="" if inbound else "hauberk",
+    )
+    if inbound:
+        manager.forward_client_cert_details = manager.SANITIZE_SET
+        manager.set_current_client_cert_details.uri = True
+    elif edge:
+        manager.forward_client_cert_details = manager.SANITIZE_SET
+    if route_config is not None:
+        manager.route_config.CopyFrom(route_config)
+    else:
+        manager.rds.route_config_name = route_config_name
+        manager.rds.config_source.CopyFrom(ads_source())
+    if log:
+        manager.access_log.append(access_log())
+    return network_filter("envoy.filters.network.http_connection_manager", manager)
+
+
+def http_filter(name: str, config: Any) -> http_connection_manager_pb2.HttpFilter:
+    return http_connection_manager_pb2.HttpFilter(name=name, typed_config=packed(config))
+
+
+def router() -> http_connection_manager_pb2.HttpFilter:
+    return http_filter("envoy.filters.http.router", router_pb2.Router())
+
+
+def fault() -> http_connection_manager_pb2.HttpFilter:
+    """Does nothing but where a route says so."""
+    return http_filter("envoy.filters.http.fault", fault_pb2.HTTPFault())
+
+
+def cors() -> http_connection_manager_pb2.HttpFilter:
+    """Does nothing but where a route says so."""
+    return http_filter("envoy.filters.http.cors", cors_pb2.Cors())
+
+
+def application_protocols(offered: Sequence[str]) -> listener_components_pb2.Filter:
+    """Tells Envoy which ALPN to offer upstream from this chain, for ports whose protocol is detected."""
+    value = set_filter_state_pb2.Config()
+    entry = value.on_new_connection.add(object_key="envoy.network.application_protocols")
+    entry.format_string.text_format_source.inline_string = ",".join(offered)
+    entry.shared_with_upstream = 1
+    return network_filter("envoy.filters.network.set_filter_state", value)
+
+
+def _listener_filter(name: str, config: Any) -> listener_components_pb2.ListenerFilter:
+    return listener_components_pb2.ListenerFilter(name=name, typed_config=packed(config))
+
+
+def http_inspector() -> listener_components_pb2.ListenerFilter:
+    return _listener_filter("envoy.filters.listener.http_inspector", http_inspector_pb2.HttpInspector())
+
+
+def tls_inspector() -> listener_components_pb2.ListenerFilter:
+    return _listener_filter("envoy.filters.listener.tls_inspector", tls_inspector_pb2.TlsInspector())
+
+
+def original_src() -> listener_components_pb2.ListenerFilter:
+    """Connections to the program come from the caller's own address."""
+    return _listener_filter(
+        "envoy.filters.listener.original_src",
+        original_src_pb2.OriginalSrc(bind_port=False, mark=UPSTREAM_MARK),
+    )

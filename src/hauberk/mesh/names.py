@@ -1,0 +1,65 @@
+"""Names: the table from which each proxy answers its pod's DNS queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.listener.v3 import listener_pb2
+from envoy.data.dns.v3 import dns_table_pb2
+from envoy.extensions.filters.udp.dns_filter.v3 import dns_filter_pb2
+from google.protobuf import duration_pb2
+
+from hauberk.mesh.addresses import socket_address
+from hauberk.mesh.listeners import NO_POLICY, metadata
+from hauberk.mesh.registry import ServiceView
+from hauberk.mesh.tls import packed
+
+DNS_PORT = 15053
+ANSWER_SECONDS = 30
+"""The least that Envoy takes."""
+
+
+def dns_names(views: Iterable[ServiceView]) -> dict[str, tuple[str, ...]]:
+    """Full names → addresses: a service's own, or those of its endpoints, each of which may have a name too."""
+    table: dict[str, tuple[str, ...]] = {}
+    for view in views:
+        service = view.service
+        if not service.headless:
+            table[service.host] = (service.address,)
+            continue
+        addresses = tuple(dict.fromkeys(endpoint.address for endpoint in view.endpoints))
+        if addresses:
+            table[service.host] = addresses
+        for endpoint in view.endpoints:
+            if endpoint.hostname:
+                table[f"{endpoint.hostname}.{service.host}"] = (endpoint.address,)
+    return table
+
+
+def dns_listener(table: dict[str, tuple[str, ...]]) -> listener_pb2.Listener:
+    """The UDP listener that the gate leads the pod's port 53 to. What is not in the table does not exist."""
+    domains = [
+        dns_table_pb2.DnsTable.DnsVirtualDomain(
+            name=name,
+            endpoint=dns_table_pb2.DnsTable.DnsEndpoint(
+                address_list=dns_table_pb2.DnsTable.AddressList(address=addresses)
+            ),
+            answer_ttl=duration_pb2.Duration(seconds=ANSWER_SECONDS),
+        )
+        for name, addresses in sorted(table.items())
+    ]
+    config = dns_filter_pb2.DnsFilterConfig(
+        stat_prefix="dns",
+        server_config=dns_filter_pb2.DnsFilterConfig.ServerContextConfig(
+            inline_dns_table=dns_table_pb2.DnsTable(virtual_domains=domains)
+        ),
+    )
+    return listener_pb2.Listener(
+        name="dns",
+        address=socket_address("0.0.0.0", DNS_PORT, udp=True),  # noqa: S104: the gate's
+        traffic_direction="OUTBOUND",
+        listener_filters=[
+            {"name": "envoy.filters.udp.dns_filter", "typed_config": packed(config)},
+        ],
+        metadata={"filter_metadata": {"hauberk.io": metadata(NO_POLICY, "")}},
+    )

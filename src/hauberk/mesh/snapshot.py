@@ -1,0 +1,241 @@
+"""From the registry to the resources of each proxy: immutable, derived lazily, sharing whatever did not change.
+
+Proxies with the same *scope* (namespace, what their Sidecar lets them see, the labels that routes look at) share
+one outbound view. A view is made of *units*, one for each service; a unit is derived again only when one of
+its inputs is another object than before, and is shared between scopes whose inputs are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from hauberk.mesh.authorization import authorize, select_authorization_policies
+from hauberk.mesh.clusters import black_hole_cluster
+from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
+from hauberk.mesh.listeners import virtual_outbound
+from hauberk.mesh.names import dns_listener, dns_names
+from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
+from hauberk.mesh.proxy import Proxy
+from hauberk.mesh.registry import SECURITY, Registry, Service
+from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
+from hauberk.mesh.scope import Scope, ScopeIndex
+from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES, Resource, serialize
+from hauberk.mesh.unit import Inputs, UnitIndex, translate
+
+Message = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """The resources of one service for some scopes."""
+
+    inputs: Inputs
+    resources: Mapping[str, tuple[Resource, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutboundView:
+    """What the proxies of one scope have in common."""
+
+    registry: Registry
+    units: Mapping[str, Unit]
+    names: Mapping[str, tuple[str, ...]]
+    sets: Mapping[str, ResourceSet]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyResources:
+    """All resources of one proxy, by type."""
+
+    sets: Mapping[str, LayeredSet]
+
+    def of(self, type_url: str) -> LayeredSet:
+        return self.sets.get(type_url) or _NOTHING
+
+
+_NOTHING = LayeredSet()
+
+
+class Interning:
+    """Equal resources are one object, however often and for whomever they are derived."""
+
+    def __init__(self) -> None:
+        self._resources: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
+        self._units: WeakValueDictionary[tuple[Any, ...], Unit] = WeakValueDictionary()
+
+    def resource(self, name: str, message: Message) -> Resource:
+        made = serialize(name, message)
+        return self._resources.setdefault((made.type_url, name, made.version), made)
+
+    def unit(self, inputs: Inputs) -> Unit:
+        key = inputs.identity
+        known = self._units.get(key)
+        if known is None:
+            known = Unit(inputs, self._translate(inputs))
+            self._units[key] = known
+        return known
+
+    def _translate(self, inputs: Inputs) -> dict[str, tuple[Resource, ...]]:
+        made: dict[str, list[Resource]] = {}
+        for name, message in translate(inputs):
+            resource = self.resource(name, message)
+            made.setdefault(resource.type_url, []).append(resource)
+        return {type_url: tuple(resources) for type_url, resources in made.items()}
+
+
+class Snapshot:
+    """The resources of every proxy at one moment. Derived when first asked for, then kept."""
+
+    def __init__(self, registry: Registry, interning: Interning | None = None) -> None:
+        self.registry = registry
+        self._interning = interning or Interning()
+        self._outbound: dict[Scope, OutboundView] = {}
+        self._before: dict[Scope, OutboundView] = {}
+        self._inbound: dict[tuple[Any, ...], tuple[tuple[Any, ...], dict[str, ResourceSet]]] = {}
+        self._units = UnitIndex(registry)
+        self._scopes = ScopeIndex(registry)
+        self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
+        self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
+        self._services_by_namespace: dict[str, list[Service]] = {}
+        for service in registry.services.values():
+            self._services_by_namespace.setdefault(service.namespace, []).append(service)
+
+    def successor(self, registry: Registry) -> Snapshot:
+        """The snapshot of a later registry; this very one if nothing changed."""
+        if registry is self.registry:
+            return self
+        later = Snapshot(registry, self._interning)
+        later._before = {**self._before, **self._outbound}
+        later._inbound = dict(self._inbound)
+        return later
+
+    def forget_scopes(self, keep: Iterable[Scope]) -> None:
+        """Let go of views from earlier moments that no proxy asks for any more."""
+        kept = set(keep)
+        self._before = {scope: view for scope, view in self._before.items() if scope in kept}
+
+    def scope_of(self, proxy: Proxy) -> Scope:
+        return self._scopes.scope_of(proxy)
+
+    def resources(self, proxy: Proxy) -> ProxyResources:
+        """Everything that a proxy is to have."""
+        scope = self.scope_of(proxy)
+        outbound = self._view(scope)
+        own = self._own(proxy)
+        return ProxyResources(
+            {
+                type_url: LayeredSet(outbound.sets.get(type_url, EMPTY), own.get(type_url, EMPTY))
+                for type_url in TYPES
+            }
+        )
+
+    def _view(self, scope: Scope) -> OutboundView:
+        view = self._outbound.get(scope)
+        if view is None:
+            view = self._derive(scope, self._before.get(scope))
+            self._outbound[scope] = view
+        return view
+
+    def _derive(self, scope: Scope, before: OutboundView | None) -> OutboundView:
+        units = dict(self._changed_units(scope, before))
+        visible = [self.registry.views[host] for host in units]
+        names = before.names if before and _same_services(before, units) else dns_names(visible)
+        common = self._common(scope, names, before)
+        sets = {
+            type_url: _collect(type_url, units, common.get(type_url, ()), before)
+            for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+        }
+        return OutboundView(self.registry, units, names, sets)
+
+    def _changed_units(self, scope: Scope, before: OutboundView | None) -> Iterator[tuple[str, Unit]]:
+        """Every unit in order of hosts; where only endpoints changed, the others are taken over unlooked."""
+        only_endpoints = before is not None and self._units.same_configuration(before.registry)
+        for host, view in self.registry.views.items():
+            if only_endpoints and before is not None:
+                known = before.units.get(host)
+                if known is not None and known.inputs.view is view:
+                    yield host, known
+                    continue
+                if known is None and before.registry.views.get(host) is view:
+                    continue
+            inputs = self._units.inputs(scope, view)
+            if inputs is not None:
+                yield host, self._interning.unit(inputs)
+
+    def _common(
+        self, scope: Scope, names: Mapping[str, tuple[str, ...]], before: OutboundView | None
+    ) -> dict[str, list[Resource]]:
+        """What is not of one service."""
+        resource = self._interning.resource
+        clusters = [resource("BlackHoleCluster", black_hole_cluster())]
+        if scope.gateway:
+            return {CLUSTER: clusters}
+        dns = before.sets[LISTENER].get("dns") if before and before.names is names else None
+        listeners = [
+            dns or resource("dns", dns_listener(dict(names))),
+            resource("virtualOutbound", virtual_outbound(self.registry.mesh)),
+        ]
+        return {CLUSTER: clusters, LISTENER: listeners}
+
+    def _own(self, proxy: Proxy) -> dict[str, ResourceSet]:
+        if proxy.is_gateway:
+            return {}
+        key = (proxy.namespace, proxy.name, proxy.labels)
+        mesh = self.registry.mesh
+        workload = self.registry.workloads.get((proxy.namespace, proxy.name))
+        services = services_of(
+            proxy.namespace, proxy.labels, self._services_by_namespace.get(proxy.namespace, ())
+        )
+        peers = select_peer_authentications(self._peer_authentications, proxy.namespace, proxy.labels, mesh)
+        policies = select_authorization_policies(
+            self._authorization_policies, proxy.namespace, proxy.labels, mesh
+        )
+        inputs: tuple[Any, ...] = (workload.ports if workload else (), tuple(services), peers, policies, mesh)
+        known = self._inbound.get(key)
+        if known and known[0] == inputs:
+            return known[1]
+        inbound = Inbound(
+            ports=inbound_ports(workload, services),
+            service=services[0].host if services else "",
+            peers=merge_peer_authentications(peers),
+            authorization=authorize(policies, mesh),
+        )
+        listener = self._interning.resource("virtualInbound", inbound_listener(inbound, mesh))
+        clusters = (self._interning.resource(one.name, one) for one in inbound_clusters(inbound))
+        made = {
+            LISTENER: ResourceSet({listener.name: listener}),
+            CLUSTER: ResourceSet({cluster.name: cluster for cluster in clusters}),
+        }
+        self._inbound[key] = (inputs, made)
+        return made
+
+
+def _collect(
+    type_url: str, units: Mapping[str, Unit], common: Iterable[Resource], before: OutboundView | None
+) -> ResourceSet:
+    """All resources of a type. The first service, in order of hosts, that claims a name has it."""
+    found = {resource.name: resource for resource in common}
+    for unit in units.values():
+        for resource in unit.resources.get(type_url, ()):
+            found.setdefault(resource.name, resource)
+    made = ResourceSet(found)
+    if before and made.changes_since(before.sets[type_url]) == NO_CHANGES:
+        return before.sets[type_url]
+    return made
+
+
+def _same_services(before: OutboundView, units: Mapping[str, Unit]) -> bool:
+    """Whether the table of names cannot have changed."""
+    if before.units.keys() != units.keys():
+        return False
+    return all(
+        unit is before.units[host]
+        or (
+            unit.inputs.view.service is before.units[host].inputs.view.service
+            and not unit.inputs.view.service.headless
+        )
+        for host, unit in units.items()
+    )

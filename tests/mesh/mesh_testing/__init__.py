@@ -1,0 +1,1 @@
+"""A real Envoy, its control plane and programs behind it, for tests."""
