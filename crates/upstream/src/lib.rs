@@ -1,2 +1,20 @@
-//! Clusters at run time: balancing, limits and connecting.
+//! Clusters at run time: which endpoint a call goes to, and a connection to it.
+//!
+//! A [`Target`] is a cluster made ready once and shared by all workers; a [`Cluster`] is one worker's own view of it, with
+//! its counters and pools, so that nothing is locked on the way of a call.
 #![forbid(unsafe_code)]
+
+mod balance;
+mod cluster;
+mod connect;
+mod host;
+mod random;
+mod stream;
+mod target;
+
+pub use cluster::{Cluster, Limited, Slot};
+pub use connect::{ConnectError, Connected};
+pub use host::Host;
+pub use random::random;
+pub use stream::Stream;
+pub use target::{Target, Transport};

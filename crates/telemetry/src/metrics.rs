@@ -1,0 +1,375 @@
+//! Counters of one worker under Istio's standard names, and their merge into the Prometheus text format.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::flags::Flag;
+use crate::record::Reporter;
+
+/// Label combinations kept by a worker; further ones are counted together under `overflow`.
+const MOST_SERIES: usize = 2000;
+
+/// Upper bounds of the duration buckets in milliseconds, Istio's.
+const MILLISECONDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+/// Upper bounds of the size buckets in bytes.
+const BYTES: [f64; 9] = [
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    16_777_216.0,
+];
+
+/// Who called whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Edge {
+    pub reporter: Reporter,
+    pub source_workload: Arc<str>,
+    pub source_principal: Arc<str>,
+    pub destination_workload: Arc<str>,
+    pub destination_principal: Arc<str>,
+    pub destination_service: Arc<str>,
+    pub mutual_tls: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Http,
+    Grpc,
+    Tcp,
+}
+
+/// One series of the HTTP metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    pub edge: Arc<Edge>,
+    pub protocol: Protocol,
+    pub response_code: u16,
+    pub flags: Flag,
+    /// `grpc-status`; `None` for what is not gRPC.
+    pub grpc_status: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    pub edge: Arc<Edge>,
+    pub flags: Flag,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Histogram {
+    counts: Vec<u64>,
+    total: u64,
+    sum: f64,
+}
+
+impl Histogram {
+    fn observe(&mut self, bounds: &[f64], value: f64) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; bounds.len()];
+        }
+        if let Some(count) = self
+            .counts
+            .get_mut(bounds.partition_point(|bound| *bound < value))
+        {
+            *count += 1;
+        }
+        self.total += 1;
+        self.sum += value;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if self.counts.is_empty() {
+            self.counts.clone_from(&other.counts);
+        } else {
+            for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+                *mine += theirs;
+            }
+        }
+        self.total += other.total;
+        self.sum += other.sum;
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RequestSeries {
+    count: u64,
+    milliseconds: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionSeries {
+    opened: u64,
+    closed: u64,
+    sent: u64,
+    received: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    requests: HashMap<RequestKey, RequestSeries>,
+    connections: HashMap<ConnectionKey, ConnectionSeries>,
+    overflow: u64,
+}
+
+/// The counters of one worker; not shared, so never contended.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    values: RefCell<Snapshot>,
+}
+
+impl Metrics {
+    pub fn request(&self, key: RequestKey, milliseconds: f64, bytes_in: u64, bytes_out: u64) {
+        let mut values = self.values.borrow_mut();
+        if values.requests.len() >= MOST_SERIES && !values.requests.contains_key(&key) {
+            values.overflow += 1;
+            return;
+        }
+        let series = values.requests.entry(key).or_default();
+        series.count += 1;
+        series.milliseconds.observe(&MILLISECONDS, milliseconds);
+        series.request_bytes.observe(&BYTES, bytes_in as f64);
+        series.response_bytes.observe(&BYTES, bytes_out as f64);
+    }
+
+    fn connection(&self, key: ConnectionKey, change: impl FnOnce(&mut ConnectionSeries)) {
+        let mut values = self.values.borrow_mut();
+        if values.connections.len() >= MOST_SERIES && !values.connections.contains_key(&key) {
+            values.overflow += 1;
+            return;
+        }
+        change(values.connections.entry(key).or_default());
+    }
+
+    pub fn opened(&self, key: ConnectionKey) {
+        self.connection(key, |series| series.opened += 1);
+    }
+
+    pub fn closed(&self, key: ConnectionKey) {
+        self.connection(key, |series| series.closed += 1);
+    }
+
+    /// `sent` to the caller, `received` from it.
+    pub fn moved(&self, key: ConnectionKey, sent: u64, received: u64) {
+        self.connection(key, |series| {
+            series.sent += sent;
+            series.received += received;
+        });
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.values.borrow().clone()
+    }
+}
+
+impl Snapshot {
+    pub fn merge(&mut self, other: &Self) {
+        for (key, series) in &other.requests {
+            let mine = self.requests.entry(key.clone()).or_default();
+            mine.count += series.count;
+            mine.milliseconds.merge(&series.milliseconds);
+            mine.request_bytes.merge(&series.request_bytes);
+            mine.response_bytes.merge(&series.response_bytes);
+        }
+        for (key, series) in &other.connections {
+            let mine = self.connections.entry(key.clone()).or_default();
+            mine.opened += series.opened;
+            mine.closed += series.closed;
+            mine.sent += series.sent;
+            mine.received += series.received;
+        }
+        self.overflow += other.overflow;
+    }
+
+    /// Prometheus text format, version 0.0.4.
+    pub fn render(&self, out: &mut String) {
+        let requests: Vec<(String, &RequestSeries)> = self
+            .requests
+            .iter()
+            .map(|(key, series)| (request_labels(key), series))
+            .collect();
+        header(out, "istio_requests_total", "counter", "Requests.");
+        for (labels, series) in &requests {
+            line(out, "istio_requests_total", labels, series.count as f64);
+        }
+        type Pick = fn(&RequestSeries) -> &Histogram;
+        let histograms: [(&str, &str, &[f64], Pick); 3] = [
+            (
+                "istio_request_duration_milliseconds",
+                "Duration of requests in milliseconds.",
+                &MILLISECONDS,
+                |series| &series.milliseconds,
+            ),
+            (
+                "istio_request_bytes",
+                "Size of request bodies.",
+                &BYTES,
+                |series| &series.request_bytes,
+            ),
+            (
+                "istio_response_bytes",
+                "Size of response bodies.",
+                &BYTES,
+                |series| &series.response_bytes,
+            ),
+        ];
+        for (name, help, bounds, pick) in histograms {
+            header(out, name, "histogram", help);
+            for (labels, series) in &requests {
+                histogram(out, name, labels, bounds, pick(series));
+            }
+        }
+        let counters: [(&str, &str, fn(&ConnectionSeries) -> u64); 4] = [
+            (
+                "istio_tcp_connections_opened_total",
+                "Connections opened.",
+                |series| series.opened,
+            ),
+            (
+                "istio_tcp_connections_closed_total",
+                "Connections closed.",
+                |series| series.closed,
+            ),
+            (
+                "istio_tcp_sent_bytes_total",
+                "Bytes sent to callers.",
+                |series| series.sent,
+            ),
+            (
+                "istio_tcp_received_bytes_total",
+                "Bytes received from callers.",
+                |series| series.received,
+            ),
+        ];
+        for (name, help, pick) in counters {
+            header(out, name, "counter", help);
+            for (key, series) in &self.connections {
+                let mut labels = edge_labels(&key.edge);
+                let _ = write!(
+                    labels,
+                    ",request_protocol=\"tcp\",response_flags=\"{}\"",
+                    key.flags.text()
+                );
+                line(out, name, &labels, pick(series) as f64);
+            }
+        }
+        header(
+            out,
+            "hauberk_metrics_overflow_total",
+            "counter",
+            "Observations of series beyond the limit.",
+        );
+        line(
+            out,
+            "hauberk_metrics_overflow_total",
+            "",
+            self.overflow as f64,
+        );
+    }
+}
+
+/// `# HELP` and `# TYPE`.
+pub fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// One sample; `labels` without braces.
+pub fn line(out: &mut String, name: &str, labels: &str, value: f64) {
+    let _ = if labels.is_empty() {
+        writeln!(out, "{name} {value}")
+    } else {
+        writeln!(out, "{name}{{{labels}}} {value}")
+    };
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, bounds: &[f64], values: &Histogram) {
+    let mut below = 0;
+    for (bound, count) in bounds.iter().zip(&values.counts) {
+        below += count;
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+    }
+    let _ = writeln!(
+        out,
+        "{name}_bucket{{{labels},le=\"+Inf\"}} {}",
+        values.total
+    );
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", values.sum);
+    let _ = writeln!(out, "{name}_count{{{labels}}} {}", values.total);
+}
+
+fn request_labels(key: &RequestKey) -> String {
+    let mut labels = edge_labels(&key.edge);
+    let protocol = match key.protocol {
+        Protocol::Http => "http",
+        Protocol::Grpc => "grpc",
+        Protocol::Tcp => "tcp",
+    };
+    let _ = write!(
+        labels,
+        ",request_protocol=\"{protocol}\",response_code=\"{}\",response_flags=\"{}\",grpc_response_status=\"{}\"",
+        key.response_code,
+        key.flags.text(),
+        key.grpc_status
+            .map(|status| status.to_string())
+            .unwrap_or_default(),
+    );
+    labels
+}
+
+fn edge_labels(edge: &Edge) -> String {
+    let reporter = match edge.reporter {
+        Reporter::Inbound => "destination",
+        Reporter::Outbound => "source",
+    };
+    let security = match (edge.reporter, edge.mutual_tls) {
+        // The caller's side cannot vouch for the whole way (Istio's reading).
+        (Reporter::Outbound, false) => "unknown",
+        (_, true) => "mutual_tls",
+        (Reporter::Inbound, false) => "none",
+    };
+    let mut labels = format!("reporter=\"{reporter}\"");
+    for (name, value) in [
+        ("source_workload", &edge.source_workload),
+        ("source_principal", &edge.source_principal),
+        ("destination_workload", &edge.destination_workload),
+        ("destination_principal", &edge.destination_principal),
+        ("destination_service", &edge.destination_service),
+    ] {
+        let value = if value.is_empty() { "unknown" } else { value };
+        let escaped = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        let _ = write!(labels, ",{name}=\"{escaped}\"");
+    }
+    let _ = write!(labels, ",connection_security_policy=\"{security}\"");
+    labels
+}

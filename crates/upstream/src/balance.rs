@@ -1,0 +1,197 @@
+//! Choosing an endpoint: by priority, then locality, then the cluster's rule.
+
+use std::rc::Rc;
+
+use hauberk_config::cluster::LoadBalancing;
+
+use crate::host::Host;
+use crate::random::random;
+
+/// Hosts of one priority.
+#[derive(Debug)]
+pub(crate) struct Level<P> {
+    pub localities: Vec<Locality<P>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Locality<P> {
+    pub weight: u32,
+    pub hosts: Vec<Rc<Host<P>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    pub balancing: LoadBalancing,
+    pub locality_weighted: bool,
+    /// Percent.
+    pub panic_threshold: u8,
+    /// Percent times 100 is Envoy's `overprovisioning_factor` 140 = 1.4.
+    pub overprovisioning: u32,
+}
+
+/// `None`: no host may be used. Hosts for which `avoid` says true are taken only if there is no other.
+pub(crate) fn choose<P>(
+    levels: &[Level<P>],
+    rule: Rule,
+    avoid: &dyn Fn(&Host<P>) -> bool,
+) -> Option<Rc<Host<P>>> {
+    let level = match levels {
+        [] => return None,
+        [only] => only,
+        several => &several[priority(several, rule)?],
+    };
+    let total = level.count(|_| true);
+    let usable = level.count(Host::usable);
+    if total == 0 {
+        return None;
+    }
+    // Too few are left to believe what health says (Envoy's panic mode).
+    let panic = usable * 100 < total * usize::from(rule.panic_threshold);
+    if usable == 0 && !panic {
+        return None;
+    }
+    let allowed = |host: &Host<P>| panic || host.usable();
+    let fresh = |host: &Host<P>| allowed(host) && !avoid(host);
+    pick(level, rule, &fresh).or_else(|| pick(level, rule, &allowed))
+}
+
+/// The priority for one call. A level takes the share that its healthy hosts can carry; what is left spills to the next.
+fn priority<P>(levels: &[Level<P>], rule: Rule) -> Option<usize> {
+    let carries = |level: &Level<P>| {
+        let total = level.count(|_| true);
+        let healthy = level.count(Host::usable) * rule.overprovisioning as usize;
+        healthy.checked_div(total).unwrap_or(0).min(100)
+    };
+    let shares: Vec<usize> = levels.iter().map(carries).collect();
+    let sum: usize = shares.iter().sum::<usize>().min(100);
+    if sum == 0 {
+        // All are down: the first level that has hosts decides whether it panics.
+        return levels.iter().position(|level| level.count(|_| true) > 0);
+    }
+    let mut left = (random() % sum as u64) as usize;
+    for (index, share) in shares.iter().enumerate() {
+        if left < *share {
+            return Some(index);
+        }
+        left -= share;
+    }
+    None
+}
+
+fn pick<P>(
+    level: &Level<P>,
+    rule: Rule,
+    allowed: &dyn Fn(&Host<P>) -> bool,
+) -> Option<Rc<Host<P>>> {
+    if rule.locality_weighted && level.localities.len() > 1 {
+        let weight = |locality: &Locality<P>| {
+            if locality.hosts.iter().any(|host| allowed(host)) {
+                u64::from(locality.weight)
+            } else {
+                0
+            }
+        };
+        let total: u64 = level.localities.iter().map(weight).sum();
+        let mut left = random().checked_rem(total)?;
+        for locality in &level.localities {
+            if left < weight(locality) {
+                return among(&locality.hosts, rule.balancing, allowed);
+            }
+            left -= weight(locality);
+        }
+        return None;
+    }
+    match level.localities.as_slice() {
+        [only] => among(&only.hosts, rule.balancing, allowed),
+        several => {
+            let all: Vec<Rc<Host<P>>> = several
+                .iter()
+                .flat_map(|locality| locality.hosts.iter().cloned())
+                .collect();
+            among(&all, rule.balancing, allowed)
+        }
+    }
+}
+
+fn among<P>(
+    hosts: &[Rc<Host<P>>],
+    balancing: LoadBalancing,
+    allowed: &dyn Fn(&Host<P>) -> bool,
+) -> Option<Rc<Host<P>>> {
+    if let [only] = hosts {
+        return allowed(only).then(|| Rc::clone(only));
+    }
+    match balancing {
+        LoadBalancing::LeastRequest { choices } => least_request(hosts, choices.max(1), allowed),
+        LoadBalancing::Random | LoadBalancing::RingHash { .. } | LoadBalancing::Maglev { .. } => {
+            weighted_random(hosts, allowed)
+        }
+        LoadBalancing::RoundRobin | LoadBalancing::ClusterProvided => round_robin(hosts, allowed),
+    }
+}
+
+/// Smooth weighted round robin: every host earns its weight, the richest serves and pays the sum.
+fn round_robin<P>(
+    hosts: &[Rc<Host<P>>],
+    allowed: &dyn Fn(&Host<P>) -> bool,
+) -> Option<Rc<Host<P>>> {
+    let mut total = 0;
+    let mut richest: Option<&Rc<Host<P>>> = None;
+    for host in hosts.iter().filter(|host| allowed(host)) {
+        let weight = i64::from(host.weight());
+        total += weight;
+        host.credit.set(host.credit.get() + weight);
+        if richest.is_none_or(|other| host.credit.get() > other.credit.get()) {
+            richest = Some(host);
+        }
+    }
+    let chosen = richest?;
+    chosen.credit.set(chosen.credit.get() - total);
+    Some(Rc::clone(chosen))
+}
+
+/// The least loaded of a few drawn by weight.
+fn least_request<P>(
+    hosts: &[Rc<Host<P>>],
+    choices: u32,
+    allowed: &dyn Fn(&Host<P>) -> bool,
+) -> Option<Rc<Host<P>>> {
+    let mut best: Option<Rc<Host<P>>> = None;
+    for _ in 0..choices {
+        let candidate = weighted_random(hosts, allowed)?;
+        if best
+            .as_ref()
+            .is_none_or(|best| candidate.active.get() < best.active.get())
+        {
+            best = Some(candidate);
+        }
+    }
+    best
+}
+
+fn weighted_random<P>(
+    hosts: &[Rc<Host<P>>],
+    allowed: &dyn Fn(&Host<P>) -> bool,
+) -> Option<Rc<Host<P>>> {
+    let open = || hosts.iter().filter(|host| allowed(host));
+    let total: u64 = open().map(|host| u64::from(host.weight())).sum();
+    let mut left = random().checked_rem(total)?;
+    for host in open() {
+        let weight = u64::from(host.weight());
+        if left < weight {
+            return Some(Rc::clone(host));
+        }
+        left -= weight;
+    }
+    None
+}
+
+impl<P> Level<P> {
+    fn count(&self, fits: impl Fn(&Host<P>) -> bool) -> usize {
+        self.localities
+            .iter()
+            .flat_map(|locality| &locality.hosts)
+            .filter(|host| fits(host))
+            .count()
+    }
+}
