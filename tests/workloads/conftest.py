@@ -54,7 +54,7 @@ class World:
 
     async def until(self, what: Callable[[], Any], seconds: float = 10) -> Any:
         async with asyncio.timeout(seconds):
-            while not (found := _attempt(what)):
+            while not (found := _attempt(what)):  # noqa: ASYNC110 (any condition)
                 await asyncio.sleep(0.005)
         return found
 

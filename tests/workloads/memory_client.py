@@ -58,19 +58,15 @@ class MemoryClient:
     async def update(self, kind: Kind, obj: Object, *, subresource: str = "") -> Object:
         await asyncio.sleep(0)
         held = self._held(kind, obj["metadata"].get("namespace"), obj["metadata"]["name"])
-        if subresource == "binding":
-            changed = copy.deepcopy(held)
-            changed["spec"]["nodeName"] = obj["target"]["name"]
-        else:
-            if obj["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"]:
-                raise ApiError(409, "Conflict", "the object has been modified")
-            changed = copy.deepcopy(held if subresource == "status" else obj)
-            if subresource == "status":
-                changed["status"] = copy.deepcopy(obj["status"])
-            elif "status" in held:
-                changed["status"] = held["status"]
-            if changed.get("spec") != held.get("spec"):
-                changed["metadata"]["generation"] += 1
+        if obj["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"]:
+            raise ApiError(409, "Conflict", "the object has been modified")
+        changed = copy.deepcopy(held if subresource == "status" else obj)
+        if subresource == "status":
+            changed["status"] = copy.deepcopy(obj["status"])
+        elif "status" in held:
+            changed["status"] = held["status"]
+        if changed.get("spec") != held.get("spec"):
+            changed["metadata"]["generation"] += 1
         return self._put(kind.name, changed)
 
     async def patch(self, kind: Kind, namespace: str | None, name: str, patch: Any, **_: Any) -> Object:

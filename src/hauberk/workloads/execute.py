@@ -6,6 +6,7 @@ from datetime import datetime
 
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError, Client
+from hauberk.workloads import condition
 from hauberk.workloads.action import Action, Again, Bind, Create, Delete, Emit, Update
 from hauberk.workloads.clock import rfc3339
 from hauberk.workloads.ownership import controller_of
@@ -85,14 +86,14 @@ class Executor:
         self._view.deleted(action.kind, action.object, self._now())
 
     async def _bind(self, action: Bind) -> None:
-        meta = action.pod["metadata"]
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": action.node},
-        }
-        await self._client.update(self._kinds["Pod"], binding, subresource="binding")
+        meta, kind = action.pod["metadata"], self._kinds["Pod"]
+        placed = {"metadata": {"uid": meta["uid"]}, "spec": {"nodeName": action.node}}
+        bound = await self._client.patch(kind, meta["namespace"], meta["name"], placed)
+        before = (bound.get("status") or {}).get("conditions")
+        conditions = condition.put(before, "PodScheduled", "True", "Scheduled", "", self._now())
+        said = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": conditions}}
+        bound = await self._client.patch(kind, meta["namespace"], meta["name"], said, subresource="status")
+        self._view.wrote("Pod", bound)
 
     async def _emit(self, action: Emit) -> None:
         """An event repeats by its count; its name follows from what it says of whom."""
