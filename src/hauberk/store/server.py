@@ -12,7 +12,7 @@ import yaml
 from aiohttp import web
 
 from hauberk.model.kind import Kind, Object
-from hauberk.store import discovery, status
+from hauberk.store import discovery, openapi, openapi_protobuf, status
 from hauberk.store.bodies import Form, accepted_form, parse_body, parse_object
 from hauberk.store.client import ApiError
 from hauberk.store.database import Database
@@ -79,6 +79,8 @@ class ApiServer:
         self.objects = objects
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._documents: dict[tuple[str, bool], bytes] = {}
+        self._documents_of = -1
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -122,6 +124,8 @@ class ApiServer:
             _peer_certificate(request), request.headers.get("Authorization")
         )
         self._authorize(user, info, request.query.get("fieldSelector", ""))
+        if info.path.startswith("/openapi/"):
+            return self._openapi(request)
         form = accepted_form(request.headers.get("Accept", ""))
         call = Call(request, info, user, form, _options(request.query))
         if not info.is_resource:
@@ -175,6 +179,37 @@ class ApiServer:
         if document is None:
             raise status.no_such_path()
         return _json(document)
+
+    def _openapi(self, request: web.Request) -> web.Response:
+        """Kept by the registry's generation: the documents are large and change only with it."""
+        as_protobuf = "proto-openapi.spec.v2" in request.headers.get("Accept", "")
+        wanted = (request.path.rstrip("/"), as_protobuf)
+        if self._documents_of != self.registry.generation:
+            self._documents.clear()
+            self._documents_of = self.registry.generation
+        if wanted not in self._documents:
+            self._documents[wanted] = self._openapi_document(*wanted)
+        # The type's own name has an '@', which the clients that ask for it cannot parse in an answer.
+        content_type = "application/octet-stream" if as_protobuf else "application/json"
+        return web.Response(body=self._documents[wanted], headers={"Content-Type": content_type})
+
+    def _openapi_document(self, path: str, as_protobuf: bool) -> bytes:
+        match path.split("/")[2:]:
+            case ["v2"]:
+                document: Object | None = openapi.document_v2(self.registry)
+                if as_protobuf and document:
+                    return openapi_protobuf.encode_document(document)
+            case ["v3"]:
+                document = openapi.index_v3(self.registry)
+            case ["v3", "api", version]:
+                document = openapi.document_v3(self.registry, "", version)
+            case ["v3", "apis", group, version]:
+                document = openapi.document_v3(self.registry, group, version)
+            case _:
+                document = None
+        if document is None:
+            raise status.no_such_path()
+        return msgspec.json.encode(document)
 
     def _paths(self) -> list[str]:
         paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]
