@@ -25,6 +25,7 @@ Lookup = Callable[[str, str], Kind | None]
 _INTEGER = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)")
 _KEY_IN_BRACKETS = re.compile(r"\[([A-Za-z][A-Za-z0-9_]*)\]")
 _NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+_COLLECTIONS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _TEXT = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "value"))
 
 
@@ -110,7 +111,10 @@ def _documents(text: str) -> Iterator[yaml.Node]:
         raise _RefusedError(
             "HBK0006", f"expected at most {MOST_BYTES} bytes, found {size}: split the file", None
         )
-    loader = yaml.CSafeLoader(text)
+    try:
+        loader = yaml.CSafeLoader(text)
+    except UnicodeError as error:
+        raise _RefusedError("HBK0001", f"expected Unicode text: {error.reason}", None) from None
     try:
         while loader.check_node():
             node = loader.get_node()
@@ -215,6 +219,8 @@ class _Construction:
         if depth > DEEPEST:
             raise _RefusedError("HBK0006", f"expected at most {DEEPEST} levels of nesting", node.start_mark)
         self.places[path] = Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            raise _RefusedError("HBK0001", f"the tag {node.tag} is not allowed: remove it", node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):

@@ -30,9 +30,9 @@ def object_schema(type_: type[msgspec.Struct], group: str, version: str, kind: s
     """The schema of a whole object: `type_` with `apiVersion` and `kind`."""
     schema = struct_schema(type_)
     properties = {
+        **schema["properties"],
         "apiVersion": {"type": "string", "description": "The API group and version of this object."},
         "kind": {"type": "string", "description": "The kind of this object."},
-        **schema["properties"],
     }
     identity = {"group": group, "version": version, "kind": kind}
     return {**schema, "properties": properties, "x-kubernetes-group-version-kind": [identity]}

@@ -178,9 +178,8 @@ def build(objects: Iterable[Located], context: Context) -> World:
         elif identity == ("", "Pod") and not owned:
             pod = Item(located, parse(Pod, obj))
             if pod.value.spec is not None:
-                world.workloads.append(
-                    Workload(Item(located, pod.value), pod.value.metadata.labels, pod.value.spec, "spec")
-                )
+                labels = pod.value.metadata.labels
+                world.workloads.append(Workload(Item(located, pod.value), labels, pod.value.spec, "spec"))
         elif identity in _CONTROLLERS and not owned:
             _add_controller(world, Item(located, parse(_CONTROLLERS[identity], obj)))
     return world

@@ -89,3 +89,6 @@ class PersistentVolumeClaim(KubernetesStruct, frozen=True):
     status: Annotated[
         PersistentVolumeClaimStatus | None, doc("What is observed; the API and its controllers write it.")
     ] = None
+    # Written in the claim templates of a StatefulSet, where a claim stands inside another object.
+    api_version: str | None = None
+    kind: str | None = None

@@ -1,0 +1,288 @@
+"""Rules beyond the schema: one case each that breaks it, beside one that does not."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from hauberk.model import kinds
+from hauberk.model.acceptance import accept
+from hauberk.model.kind import FieldError
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  containers:
+  - name: web
+    image: host
+    ports: [{name: http, containerPort: 80}]
+    env: [{name: A, value: b}]
+    volumeMounts: [{name: data, mountPath: /data}]
+    livenessProbe: {httpGet: {port: http}}
+    resources: {requests: {cpu: 100m}, limits: {cpu: 1}}
+  volumes: [{name: data, emptyDir: {}}]
+"""
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: host}]}
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}, {name: grpc, port: 90}]}
+"""
+VIRTUAL_SERVICE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  http:
+  - match: [{uri: {prefix: /a}}]
+    timeout: 1s
+    retries: {attempts: 2, retryOn: "5xx"}
+    fault: {abort: {httpStatus: 500}}
+    route: [{destination: {host: web, subset: v1}, weight: 50}, {destination: {host: web}, weight: 50}]
+"""
+DESTINATION_RULE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}, loadBalancer: {simple: RANDOM}}
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+"""
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.example], tls: {credentialName: a}}]
+"""
+SERVICE_ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [a.example]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.1}]
+"""
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web}
+spec:
+  action: ALLOW
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/a/sa/b], ipBlocks: [10.0.0.0/8]}}]
+    to: [{operation: {paths: [/a/*], ports: ["80"], methods: [GET]}}]
+    when: [{key: "request.headers[x]", values: [a]}]
+"""
+PEER = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: web}
+spec: {selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}, portLevelMtls: {"80": {mode: DISABLE}}}
+"""
+HTTP_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /a}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    timeouts: {request: 1s}
+    backendRefs: [{name: web, port: 80}]
+"""
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: web}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: web, image: host}]}}}
+"""
+ROLE = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: "system:a"}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
+"""
+BASES = [
+    POD,
+    DEPLOYMENT,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    DESTINATION_RULE,
+    GATEWAY,
+    SERVICE_ENTRY,
+    POLICY,
+    PEER,
+    HTTP_ROUTE,
+    JOB,
+    ROLE,
+]
+
+
+def check(text: str, old: dict[str, Any] | None = None) -> list[FieldError]:
+    obj = yaml.safe_load(text)
+    kind = kinds.by_gvk(obj["apiVersion"], obj["kind"])
+    assert kind is not None
+    return accept(kind, obj, old)
+
+
+@pytest.mark.parametrize("text", BASES, ids=lambda text: yaml.safe_load(text)["kind"])
+def test_right_objects_are_accepted(text: str) -> None:
+    assert check(text) == []
+
+
+@pytest.mark.parametrize(
+    ("base", "before", "after", "field"),
+    [
+        (POD, "name: web, labels", "name: Web_1, labels", "metadata.name"),
+        (POD, "{app: web}", "{'a b': web}", "metadata.labels[a b]"),
+        (POD, "{app: web}", "{app: 'w b'}", "metadata.labels[app]"),
+        (POD, "    image: host\n", "", "spec.containers[0].image"),
+        (POD, "name: http, ", "name: port_1, ", "spec.containers[0].ports[0].name"),
+        (POD, "name: data, mountPath", "name: other, mountPath", "spec.containers[0].volumeMounts[0].name"),
+        (POD, "mountPath: /data", "mountPath: data", "spec.containers[0].volumeMounts[0].mountPath"),
+        (POD, "emptyDir: {}", "emptyDir: {}, secret: {secretName: x}", "spec.volumes[0]"),
+        (POD, "{httpGet: {port: http}}", "{}", "spec.containers[0].livenessProbe"),
+        (POD, "{port: http}", "{port: '80'}", "spec.containers[0].livenessProbe.httpGet.port"),
+        (
+            POD,
+            "{port: http}}",
+            "{port: 80}, successThreshold: 2}",
+            "spec.containers[0].livenessProbe.successThreshold",
+        ),
+        (POD, "limits: {cpu: 1}", "limits: {cpu: 50m}", "spec.containers[0].resources.requests[cpu]"),
+        (
+            POD,
+            "value: b",
+            "value: b, valueFrom: {fieldRef: {fieldPath: a}}",
+            "spec.containers[0].env[0].valueFrom",
+        ),
+        (DEPLOYMENT, "labels: {app: web}", "labels: {app: other}", "spec.template.metadata.labels"),
+        (
+            DEPLOYMENT,
+            "spec: {containers",
+            "spec: {restartPolicy: Never, containers",
+            "spec.template.spec.restartPolicy",
+        ),
+        (DEPLOYMENT, "matchLabels: {app: web}", "matchLabels: {}", "spec.selector"),
+        (
+            DEPLOYMENT,
+            "spec:\n  selector",
+            "spec:\n  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 0}}\n  selector",
+            "spec.strategy.rollingUpdate.maxUnavailable",
+        ),
+        (SERVICE, "name: web", "name: 1web", "metadata.name"),
+        (SERVICE, "name: grpc", "name: http", "spec.ports[1].name"),
+        (SERVICE, "{name: grpc, ", "{", "spec.ports[1].name"),
+        (SERVICE, "port: 90", "port: 80", "spec.ports[1].port"),
+        (
+            SERVICE,
+            "ports: [{name: http, port: 80}, {name: grpc, port: 90}]",
+            "type: ExternalName",
+            "spec.externalName",
+        ),
+        (VIRTUAL_SERVICE, "hosts: [web]", "hosts: ['w e b']", "spec.hosts[0]"),
+        (VIRTUAL_SERVICE, "{prefix: /a}", "{prefix: /a, exact: /b}", "spec.http[0].match[0].uri"),
+        (VIRTUAL_SERVICE, "{prefix: /a}", "{regex: '('}", "spec.http[0].match[0].uri.regex"),
+        (VIRTUAL_SERVICE, "{prefix: /a}", "{regex: 'a(?=b)'}", "spec.http[0].match[0].uri.regex"),
+        (VIRTUAL_SERVICE, "timeout: 1s", "timeout: 1", "spec.http[0].timeout"),
+        (VIRTUAL_SERVICE, "timeout: 1s", "timeout: soon", "spec.http[0].timeout"),
+        (VIRTUAL_SERVICE, '"5xx"', '"sometimes"', "spec.http[0].retries.retryOn"),
+        (VIRTUAL_SERVICE, "{httpStatus: 500}", "{}", "spec.http[0].fault.abort"),
+        (VIRTUAL_SERVICE, "    route: ", "    redirect: {uri: /}\n    route: ", "spec.http[0]"),
+        (VIRTUAL_SERVICE, "subset: v1", "subset: V_1", "spec.http[0].route[0].destination.subset"),
+        (DESTINATION_RULE, "name: v2", "name: v1", "spec.subsets[1].name"),
+        (
+            DESTINATION_RULE,
+            "connectTimeout: 1s",
+            "connectTimeout: 0s",
+            "spec.trafficPolicy.connectionPool.tcp.connectTimeout",
+        ),
+        (
+            DESTINATION_RULE,
+            "{simple: RANDOM}",
+            "{simple: RANDOM, consistentHash: {useSourceIp: true}}",
+            "spec.trafficPolicy.loadBalancer",
+        ),
+        (GATEWAY, "protocol: HTTPS", "protocol: SPDY", "spec.servers[0].port.protocol"),
+        (GATEWAY, "tls: {credentialName: a}", "tls: {}", "spec.servers[0].tls.credentialName"),
+        (GATEWAY, "[a.example]", "[]", "spec.servers[0].hosts"),
+        (SERVICE_ENTRY, "192.0.2.1", "a.example", "spec.endpoints[0].address"),
+        (SERVICE_ENTRY, "  endpoints: [{address: 192.0.2.1}]\n", "", "spec.endpoints"),
+        (SERVICE_ENTRY, "hosts: [a.example]", "hosts: []", "spec.hosts"),
+        (
+            POLICY,
+            "cluster.local/ns/a",
+            "spiffe://cluster.local/ns/a",
+            "spec.rules[0].from[0].source.principals[0]",
+        ),
+        (POLICY, "cluster.local/ns/a/sa/b", "b", "spec.rules[0].from[0].source.principals[0]"),
+        (POLICY, "10.0.0.0/8", "10.0.0.0/33", "spec.rules[0].from[0].source.ipBlocks[0]"),
+        (POLICY, "/a/*", "/a/*/b", "spec.rules[0].to[0].operation.paths[0]"),
+        (POLICY, '["80"]', '["http"]', "spec.rules[0].to[0].operation.ports[0]"),
+        (POLICY, '"request.headers[x]"', '"request.header"', "spec.rules[0].when[0].key"),
+        (POLICY, ", values: [a]", "", "spec.rules[0].when[0]"),
+        (POLICY, "action: ALLOW", "action: CUSTOM", "spec.provider.name"),
+        (PEER, "selector: {matchLabels: {app: web}}, ", "", "spec.selector"),
+        (PEER, '"80"', '"http"', "spec.portLevelMtls[http]"),
+        (HTTP_ROUTE, "value: /a", "value: a", "spec.rules[0].matches[0].path.value"),
+        (HTTP_ROUTE, "PathPrefix", "Exact", "spec.rules[0].filters[0].path.type"),
+        (HTTP_ROUTE, "type: URLRewrite", "type: RequestMirror", "spec.rules[0].filters[0].urlRewrite"),
+        (HTTP_ROUTE, "request: 1s", "request: 1.5s", "spec.rules[0].timeouts.request"),
+        (HTTP_ROUTE, ", port: 80", "", "spec.rules[0].backendRefs[0].port"),
+        (JOB, "restartPolicy: Never, ", "", "spec.template.spec.restartPolicy"),
+        (ROLE, "verbs: [get]", "verbs: []", "rules[0].verbs"),
+    ],
+)
+def test_wrong_objects_are_refused_at_the_field(base: str, before: str, after: str, field: str) -> None:
+    assert before in base
+    found = check(base.replace(before, after, 1))
+    assert field in {error.field for error in found}, found
+
+
+@pytest.mark.parametrize(
+    ("base", "before", "after", "field"),
+    [
+        (DEPLOYMENT, "{app: web}", "{app: other}", "spec.selector"),
+        (POD, "/data", "/other", "spec"),
+        (JOB, "name: web, image", "name: other, image", "spec.template"),
+    ],
+)
+def test_what_must_stay_cannot_be_changed(base: str, before: str, after: str, field: str) -> None:
+    stored = yaml.safe_load(base)
+    kind = kinds.by_gvk(stored["apiVersion"], stored["kind"])
+    assert kind is not None
+    assert accept(kind, stored) == []
+    assert check(base, stored) == []
+    found = check(base.replace(before, after), stored)
+    assert [error.field for error in found if error.reason == "FieldValueForbidden"] == [field]
+
+
+def test_a_pod_can_be_bound_once_and_its_image_changed() -> None:
+    stored = yaml.safe_load(POD)
+    assert accept(kinds.POD, stored) == []
+    bound = copy.deepcopy(stored)
+    bound["spec"]["nodeName"] = "n1"
+    bound["spec"]["containers"][0]["image"] = "other"
+    assert accept(kinds.POD, copy.deepcopy(bound), stored) == []
+    moved = copy.deepcopy(bound)
+    moved["spec"]["nodeName"] = "n2"
+    assert [error.field for error in accept(kinds.POD, moved, bound)] == ["spec"]
