@@ -43,14 +43,19 @@ class Located:
     @property
     def name(self) -> str:
         """The object's name."""
-        return str((self.object.get("metadata") or {}).get("name") or "")
+        return self._metadata("name")
 
     @property
     def namespace(self) -> str:
         """The object's namespace, `default` if none is written; empty for kinds that have none."""
         if not self.kind.namespaced:
             return ""
-        return str((self.object.get("metadata") or {}).get("namespace") or "default")
+        return self._metadata("namespace") or "default"
+
+    def _metadata(self, name: str) -> str:
+        # Objects that the schema refuses have a name too, as far as can be told.
+        metadata = self.object.get("metadata")
+        return str(metadata.get(name) or "") if isinstance(metadata, dict) else ""
 
     def place(self, path: str) -> Place:
         """Where the field at `path` stands, or the nearest field around it that was written."""
@@ -114,7 +119,7 @@ def _documents(text: str) -> Iterator[yaml.Node]:
     try:
         loader = yaml.CSafeLoader(text)
     except UnicodeError as error:
-        raise _RefusedError("HBK0001", f"expected Unicode text: {error.reason}", None) from None
+        raise _RefusedError("HBK0001", f"expected Unicode text: {error}", None) from None
     try:
         while loader.check_node():
             node = loader.get_node()

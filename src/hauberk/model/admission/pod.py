@@ -1,6 +1,6 @@
 """Rules on pods and pod templates."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -64,21 +64,27 @@ def _frozen(spec: PodSpec, stored: PodSpec) -> Any:
     )
 
 
-def admit_template(template: PodTemplateSpec | None, path: str, restart_policies: set[str]) -> Errors:
-    """The template of a controller that allows certain restart policies."""
+def admit_template(
+    template: PodTemplateSpec | None,
+    path: str,
+    restart_policies: set[str],
+    *,
+    volumes_added: Collection[str] = (),
+) -> Errors:
+    """The template of a controller that allows certain restart policies, and may add volumes of its own."""
     if template is None or template.spec is None:
         yield required(f"{path}.spec")
         return
     if template.metadata is not None:
         yield from labels(template.metadata.labels, f"{path}.metadata.labels")
-    yield from admit_pod_spec(template.spec, f"{path}.spec")
+    yield from admit_pod_spec(template.spec, f"{path}.spec", volumes_added=volumes_added)
     policy = template.spec.restart_policy or "Always"
     if policy not in restart_policies:
         allowed = " or ".join(sorted(restart_policies))
         yield not_supported(f"{path}.spec.restartPolicy", f'expected {allowed} here, found "{policy}"')
 
 
-def admit_pod_spec(spec: PodSpec, path: str) -> Errors:
+def admit_pod_spec(spec: PodSpec, path: str, *, volumes_added: Collection[str] = ()) -> Errors:
     """What pods and templates have in common."""
     every = list(_containers(spec, path))
     yield from unique([(container.name, f"{at}.name") for container, at in every], "container name")
@@ -86,7 +92,7 @@ def admit_pod_spec(spec: PodSpec, path: str) -> Errors:
         [(volume.name, f"{path}.volumes[{index}].name") for index, volume in enumerate(spec.volumes)],
         "volume name",
     )
-    volumes = {volume.name for volume in spec.volumes}
+    volumes = {volume.name for volume in spec.volumes} | set(volumes_added)
     for index, volume in enumerate(spec.volumes):
         yield from _admit_volume(volume, f"{path}.volumes[{index}]")
     for container, at in every:

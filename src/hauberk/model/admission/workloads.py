@@ -39,17 +39,9 @@ def admit_replica_set(new: ReplicaSet, old: ReplicaSet | None) -> Errors:
 def admit_stateful_set(new: StatefulSet, old: StatefulSet | None) -> Errors:
     """As a deployment; its claims and its service never change."""
     yield from _admit_selector(new.spec.selector, old.spec.selector if old else None, new.spec.template)
-    claims = {claim.metadata.name for claim in new.spec.volume_claim_templates}
-    template = new.spec.template
-    mounted = {volume.name for volume in template.spec.volumes} if template.spec else set()
-    # The controller adds one volume for each claim; until then the template's mounts refer to the claims.
-    known = claims - mounted
-    for error in admit_template(template, "spec.template", _ALWAYS):
-        if not (
-            error.reason == "FieldValueNotFound"
-            and any(f'volume "{name}" in' in error.message for name in known)
-        ):
-            yield error
+    claims = {claim.metadata.name or "" for claim in new.spec.volume_claim_templates}
+    # The controller adds a volume for each claim, so that the template's mounts may name claims.
+    yield from admit_template(new.spec.template, "spec.template", _ALWAYS, volumes_added=claims)
     for index, claim in enumerate(new.spec.volume_claim_templates):
         if not claim.metadata.name:
             yield required(f"spec.volumeClaimTemplates[{index}].metadata.name")
