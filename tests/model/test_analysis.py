@@ -91,12 +91,13 @@ def route(parent: str, backend: str, namespace: str = "bank") -> str:
     return f"{head}spec: {{parentRefs: [{parent}], rules: [{{backendRefs: [{backend}]}}]}}"
 
 
-def other(
-    kind: str, spec: str, *, api: str = "networking.istio.io/v1", name: str = "x", namespace: str = "bank"
-) -> str:
-    return (
-        f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}"
-    )
+def other(kind: str, spec: str, *, api: str = "networking.istio.io/v1", name: str = "x") -> str:
+    return f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: {name}, namespace: bank}}\nspec: {spec}"
+
+
+def gateway(port: str, *, selector: str = "app: web", rest: str = "") -> str:
+    server = f"{{port: {{number: {port}}}, hosts: [a.b]{rest}}}"
+    return other("Gateway", f"{{selector: {{{selector}}}, servers: [{server}]}}")
 
 
 def pod(container: str, *, spec: str = "") -> str:
