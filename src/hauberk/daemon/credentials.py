@@ -1,0 +1,114 @@
+"""The certificates of hauberkd itself and of those who start with it: the API's, the administrator's, the node's."""
+
+import ssl
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from hauberk.daemon.files import private_folder, replace_file
+from hauberk.identity.certificate import generate_key
+from hauberk.store.kubeconfig import Connection, format_kubeconfig
+
+SERVING_LIFETIME = timedelta(days=30)
+ADMIN_LIFETIME = timedelta(days=365)
+NODE_LIFETIME = timedelta(days=7)
+SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "hauberkd")
+
+
+class ApiIssuer(Protocol):
+    """What of the certificate authority the API's own certificates need."""
+
+    def root_pem(self) -> bytes:
+        """The certificates to trust."""
+
+    def api_server(
+        self, public_key: ec.EllipticCurvePublicKey, names: tuple[str, ...], lifetime: timedelta
+    ) -> bytes:
+        """A serving certificate and its intermediate, PEM."""
+
+    def api_client(
+        self,
+        public_key: ec.EllipticCurvePublicKey,
+        common_name: str,
+        organizations: tuple[str, ...],
+        lifetime: timedelta,
+    ) -> bytes:
+        """A client certificate and its intermediate, PEM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A certificate chain and its key, PEM."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+
+    @property
+    def renew_at(self) -> datetime:
+        """When two thirds of its life are over."""
+        leaf = x509.load_pem_x509_certificate(self.chain)
+        lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+        return leaf.not_valid_before_utc + lifetime * 2 / 3
+
+
+def serving_credential(issuer: ApiIssuer, host: str) -> Credential:
+    """For the API's and the gRPC port, at `host` and under the names that pods know it by."""
+    names = tuple(dict.fromkeys((*SERVER_NAMES, host, "127.0.0.1")))
+    key = generate_key()
+    return Credential(issuer.api_server(key.public_key(), names, SERVING_LIFETIME), _key_pem(key))
+
+
+def client_credential(
+    issuer: ApiIssuer, common_name: str, organizations: tuple[str, ...], lifetime: timedelta
+) -> Credential:
+    key = generate_key()
+    return Credential(
+        issuer.api_client(key.public_key(), common_name, organizations, lifetime), _key_pem(key)
+    )
+
+
+def write_kubeconfig(path: Path, server: str, issuer: ApiIssuer, credential: Credential, user: str) -> None:
+    """A kubeconfig that only its owner can read.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    private_folder(path.parent)
+    connection = Connection(server, issuer.root_pem(), credential.chain, credential.key)
+    replace_file(path, format_kubeconfig(connection, user=user).encode())
+
+
+class ServingTls:
+    """The API port's TLS: its certificate can be replaced while it serves, without a connection lost."""
+
+    def __init__(self, credential: Credential, client_roots: bytes, scratch: Path) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        self.context.set_alpn_protocols(["http/1.1"])
+        self._scratch = scratch
+        self.trust(client_roots)
+        self.use(credential)
+
+    def use(self, credential: Credential) -> None:
+        """Serve this certificate from the next handshake on."""
+        # OpenSSL's interface reads files; this one is private and gone at once.
+        path = self._scratch / ".serving.pem"
+        replace_file(path, credential.key + credential.chain)
+        try:
+            self.context.load_cert_chain(path)
+        finally:
+            path.unlink()
+
+    def trust(self, client_roots: bytes) -> None:
+        """Accept client certificates under these as well."""
+        self.context.load_verify_locations(cadata=client_roots.decode())
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,243 @@
+"""Puts the control plane together, in the order in which its parts need one another, and takes it apart again."""
+
+import asyncio
+import functools
+import json
+import logging
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from hauberk.daemon import admission, ports
+from hauberk.daemon.admission import Refusal
+from hauberk.daemon.authority import Authority
+from hauberk.daemon.credentials import (
+    ADMIN_LIFETIME,
+    NODE_LIFETIME,
+    ServingTls,
+    client_credential,
+    serving_credential,
+    write_kubeconfig,
+)
+from hauberk.daemon.files import private_folder, replace_file
+from hauberk.daemon.first_objects import make_first_objects
+from hauberk.daemon.grpc_port import GrpcPort
+from hauberk.daemon.mesh_feed import MeshFeed, mesh_kinds
+from hauberk.daemon.node_certificates import NodeCertificates
+from hauberk.daemon.options import Listen, Options
+from hauberk.daemon.pages import Pages
+from hauberk.daemon.peer import Peer, peer_of
+from hauberk.identity.spiffe_id import TrustDomain
+from hauberk.mesh.ads import Discovery, UnauthenticatedError
+from hauberk.mesh.proxy import Proxy
+from hauberk.mesh.registry import Mesh, Registry
+from hauberk.model.kind import Kind
+from hauberk.store.client import Client
+from hauberk.store.informer import Informer
+from hauberk.workloads.controllers import KINDS
+from hauberk.workloads.run import kind_named, run_controllers
+
+LONGEST_SLEEP = timedelta(hours=1)
+"""Renewals look at the clock at least this often: clocks are set, machines sleep."""
+_RETRY_SECONDS = 60.0
+
+log = logging.getLogger("hauberkd")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def serve(options: Options, api: Any, authority: Authority, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. `api` is an opened `ApiServer` with its authenticator and authorizer.
+
+    Raises:
+        OSError: a port cannot be listened on, or a file cannot be written.
+    """
+    control = _ControlPlane(options, api, authority)
+    async with control.running():
+        await stop.wait()
+        log.info("stopping")
+
+
+class _ControlPlane:
+    def __init__(self, options: Options, api: Any, authority: Authority) -> None:
+        self._options = options
+        self._api = api
+        self._authority = authority
+        self._domain = TrustDomain(options.trust_domain)
+        self._client: Client = api.client
+        self._informers = {(kind.group, kind.name): Informer(self._client, kind) for kind in _watched_kinds()}
+        self._feed = MeshFeed(
+            Registry(Mesh(trust_domain=options.trust_domain)),
+            lambda flush: asyncio.get_running_loop().call_soon(flush),
+        )
+        self._discovery = Discovery(self._feed.registry, self._authenticate)
+        self._feed.publish_to(self._discovery)
+        self._pods = self._informers["", "Pod"].cache
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        options, authority = self._options, self._authority
+        async with AsyncExitStack() as stack:
+            serving = serving_credential(authority, options.api_listen.host)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.state)))
+            tls = ServingTls(serving, authority.root_pem(), scratch)
+            grpc_port = GrpcPort(
+                ports.remembered(options.grpc_listen, options.state, "grpc"), serving, authority.root_pem()
+            )
+            await make_first_objects(self._client)
+            tasks = await stack.enter_async_context(_background())
+            for informer in self._informers.values():
+                tasks.start(informer.run(), f"informer {informer.kind.name}")
+            self._feed.follow(self._informers[kind.group, kind.name] for kind in mesh_kinds())
+            for informer in self._informers.values():
+                await informer.synced.wait()
+            self._feed.flush()
+            grpc_at = await grpc_port.start([self._discovery.handler(), authority.handler(self._judge)])
+            stack.push_async_callback(grpc_port.stop)
+            wanted = ports.remembered(options.api_listen, options.state, "api")
+            api_at = await stack.enter_async_context(self._api_port(wanted, tls))
+            server = f"https://{api_at}"
+            ports.remember(options.state, {"api": api_at.port, "grpc": grpc_at.port})
+            self._write_credentials(server)
+            tasks.start(self._renew(tls, grpc_port, server), "renewal")
+            tasks.start(self._sign_for_nodes(), "node certificates")
+            roots = functools.partial(_text, authority.root_pem)
+            tasks.start(
+                run_controllers(self._client, roots, informers=self._informers.values()), "controllers"
+            )
+            ready = write_ready_file(options.run, server, grpc_at)
+            stack.callback(ready.unlink, missing_ok=True)
+            log.info("instance %s: API at %s, gRPC at %s", options.instance, server, grpc_at)
+            yield
+
+    @asynccontextmanager
+    async def _api_port(self, listen: Listen, tls: ServingTls) -> AsyncIterator[Listen]:
+        application: web.Application = self._api.app()
+        pages = Pages(self._discovery, self._api.authenticator, self._api.authorizer)
+        application.middlewares.append(pages.middleware())
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, listen.host, listen.port, ssl_context=tls.context)
+            await site.start()
+            yield Listen(listen.host, int(runner.addresses[0][1]))
+        finally:
+            await runner.cleanup()
+
+    def _write_credentials(self, server: str) -> None:
+        """The administrator's and the node's kubeconfig, with fresh certificates."""
+        options, authority = self._options, self._authority
+        admin = client_credential(authority, "hauberk-admin", ("system:masters",), ADMIN_LIFETIME)
+        write_kubeconfig(options.state / "admin.kubeconfig", server, authority, admin, "hauberk-admin")
+        if options.node:
+            user = f"system:node:{options.node}"
+            credential = client_credential(authority, user, ("system:nodes",), NODE_LIFETIME)
+            path = options.state / "node" / f"{options.node}.kubeconfig"
+            write_kubeconfig(path, server, authority, credential, user)
+
+    async def _renew(self, tls: ServingTls, grpc_port: GrpcPort, server: str) -> None:
+        """Rotate the CA and renew certificates as they come due, for ever."""
+        credential = serving_credential(self._authority, self._options.api_listen.host)
+        node_due = utc_now() + NODE_LIFETIME / 3
+        roots = self._authority.root_pem()
+        while True:
+            try:
+                due = self._authority.rotate(utc_now())
+                if utc_now() >= credential.renew_at or self._authority.root_pem() != roots:
+                    credential = serving_credential(self._authority, self._options.api_listen.host)
+                    roots = self._authority.root_pem()
+                    tls.trust(roots)
+                    tls.use(credential)
+                    grpc_port.renew(credential, roots)
+                    self._write_credentials(server)
+                    log.info("renewed the serving certificate without a restart")
+                if utc_now() >= node_due:
+                    self._write_credentials(server)
+                    node_due = utc_now() + NODE_LIFETIME / 3
+            except OSError as error:
+                log.error("renewal: %s; trying again in %.0f s", error, _RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            next_due = min(due, credential.renew_at, node_due, utc_now() + LONGEST_SLEEP)
+            await asyncio.sleep(max(1.0, (next_due - utc_now()).total_seconds()))
+
+    async def _sign_for_nodes(self) -> None:
+        requests = self._informers["certificates.k8s.io", "CertificateSigningRequest"]
+        nodes = self._informers["", "Node"].cache
+        await NodeCertificates(self._client, requests, nodes, self._authority, utc_now).run()
+
+    def _authenticate(self, context: Any, node: Any) -> Proxy:
+        """Whose stream this is: the pod that `node.id` names, if the peer's SVID is its account's."""
+        proxy = self._feed.proxy(node.id)
+        pod = self._pods.get((proxy.namespace, proxy.name))
+        peer = peer_of(context)
+        refusal = admission.may_speak_for(peer.spiffe_id, pod, proxy.namespace, proxy.name, self._domain)
+        if refusal is not None:
+            raise UnauthenticatedError(refusal.reason)
+        return proxy
+
+    def _judge(self, peer: Peer, wanted: str, pod_uid: str) -> Refusal | None:
+        """Whether the peer may have that SVID for that pod."""
+        node = admission.node_name(peer.common_name, peer.organizations)
+        if isinstance(node, Refusal):
+            return node
+        pod = next((pod for pod in self._pods.values() if pod["metadata"]["uid"] == pod_uid), None)
+        return admission.may_have_svid(node, wanted, pod, pod_uid, self._domain)
+
+
+def _watched_kinds() -> Iterable[Kind]:
+    found: dict[tuple[str, str], Kind] = {(kind.group, kind.name): kind for kind in mesh_kinds()}
+    for group, name in (*KINDS, ("certificates.k8s.io", "CertificateSigningRequest")):
+        found.setdefault((group, name), kind_named(group, name))
+    return found.values()
+
+
+def write_ready_file(run: Path, server: str, grpc_at: Listen) -> Path:
+    """Say where we listen, once all do."""
+    path = run / "hauberkd.json"
+    content = {"pid": os.getpid(), "api": server, "grpc": str(grpc_at)}
+    replace_file(path, json.dumps(content).encode(), mode=0o644)
+    return path
+
+
+def _text(pem: Callable[[], bytes]) -> str:
+    return pem().decode()
+
+
+class _Tasks:
+    """Background tasks; the first that ends by itself ends the daemon, for none of them should."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Any, name: str) -> None:
+        self._tasks.append(self._group.create_task(work, name=name))
+
+    def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _background() -> AsyncIterator[_Tasks]:
+    async with asyncio.TaskGroup() as group:
+        tasks = _Tasks(group)
+        try:
+            yield tasks
+        finally:
+            tasks.cancel()
+
+
+def prepare_folders(options: Options) -> None:
+    """Raises OSError."""
+    private_folder(options.state)
+    options.run.mkdir(mode=0o755, parents=True, exist_ok=True)
