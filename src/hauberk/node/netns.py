@@ -1,0 +1,86 @@
+"""Network namespaces by path: making, entering in a thread, asking whose namespace a process lives in."""
+
+import asyncio
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+DIRECTORY = Path("/run/netns")
+"""Where `ip netns` keeps its names; a name that we make begins with `hbk-INSTANCE-`."""
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Result = TypeVar("Result")
+
+
+def path(name: str) -> Path:
+    """The file that stands for the namespace `name`."""
+    return DIRECTORY / name
+
+
+def names(prefix: str) -> list[str]:
+    """Names of the namespaces that begin with `prefix`."""
+    if not DIRECTORY.is_dir():
+        return []
+    return sorted(entry.name for entry in DIRECTORY.iterdir() if entry.name.startswith(prefix))
+
+
+def inode(namespace: Path) -> int:
+    """What tells one namespace from another (namespaces(7)).
+
+    Raises:
+        FileNotFoundError: there is no such namespace or process.
+    """
+    return namespace.stat().st_ino
+
+
+def of_process(pid: int) -> int:
+    """The inode of the network namespace of a process.
+
+    Raises:
+        FileNotFoundError: the process is gone.
+    """
+    return inode(Path(f"/proc/{pid}/ns/net"))
+
+
+async def call(namespace: Path, function: Callable[[], Result]) -> Result:
+    """What `function` returns when called in a thread that lives in `namespace`.
+
+    Sockets that it opens stay in that namespace. The thread ends afterwards, so nothing else ever runs in it.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def finish(result: Result | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            _enter(namespace)
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - handed to the one who waits
+            loop.call_soon_threadsafe(finish, None, error)
+        else:
+            loop.call_soon_threadsafe(finish, result, None)
+
+    threading.Thread(target=run, name=f"in {namespace.name}", daemon=True).start()
+    return await future
+
+
+def _enter(namespace: Path) -> None:
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"setns: {os.strerror(number)}", str(namespace))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,275 @@
+"""The fabric of an instance, and for each pod its two namespaces, links, routes and rules.
+
+Everything is found again by name in the kernel: `hbk-INSTANCE-fabric`, `hbk-INSTANCE-gate-UID`,
+`hbk-INSTANCE-pod-UID`. Nothing here is remembered between runs.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from hauberk.node import netns, rules
+from hauberk.node.command import run
+from hauberk.node.rules import (
+    FABRIC_LINK,
+    FABRIC_ROUTER,
+    HOST_LINK,
+    LOCAL_MARK,
+    POD_LINK,
+    RESOLVER,
+    UPSTREAM_MARK,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """The namespaces of one pod. A gateway pod has a gate only."""
+
+    uid: str
+    address: IPv4Address
+    gateway: bool
+    gate: Path
+    pod: Path
+    """For a gateway the same as `gate`: its proxy is all there is."""
+
+
+class Network:
+    """What one instance has in the kernel's network stack."""
+
+    def __init__(self, instance: str, host_address: IPv4Address) -> None:
+        """`host_address` is the machine's own address on its link to gateway pods."""
+        self._prefix = f"hbk-{instance}-"
+        self._host_link = f"hbk-{instance}"[:15]
+        self._host_address = host_address
+        self._fabric = f"{self._prefix}fabric"
+        self._fabric_lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Makes the fabric unless it is there."""
+        if netns.path(self._fabric).exists():
+            return
+        building = f"{self._fabric}~"
+        if netns.path(building).exists():
+            await run("ip", "netns", "delete", building)
+        await run("ip", "netns", "add", building)
+        await netns.call(netns.path(building), _set_fabric_parameters)
+        await _nft(building, rules.FABRIC)
+        await _ip(building, ["link set lo up"])
+        await self._connect_host(building)
+        # The finished namespace gets its name last: whoever finds the name finds all of it.
+        await run("touch", str(netns.path(self._fabric)))
+        await run("mount", "--bind", str(netns.path(building)), str(netns.path(self._fabric)))
+        await run("ip", "netns", "delete", building)
+
+    def of(self, uid: str, address: IPv4Address, gateway: bool) -> PodNetwork:
+        """Where the namespaces of a pod are, made or not."""
+        gate = netns.path(f"{self._prefix}gate-{uid}")
+        pod = gate if gateway else netns.path(f"{self._prefix}pod-{uid}")
+        return PodNetwork(uid=uid, address=address, gateway=gateway, gate=gate, pod=pod)
+
+    def uids(self) -> set[str]:
+        """UIDs of the pods that have a namespace here."""
+        found = set()
+        for side in ("gate", "pod"):
+            prefix = f"{self._prefix}{side}-"
+            found |= {name.removeprefix(prefix) for name in netns.names(prefix)}
+        return found
+
+    async def attach(self, network: PodNetwork) -> None:
+        """Makes a pod's namespaces, links and rules from nothing; what was there under its name goes first.
+
+        Raises:
+            CommandError: the kernel refused a step.
+        """
+        await self.detach(network)
+        address, gate, pod = network.address, network.gate.name, network.pod.name
+        link = _fabric_link(address)
+        links = [
+            f"netns add {gate}",
+            f"link add {FABRIC_LINK} netns {gate} address {_mac(3, address)} type veth "
+            f"peer name {link} netns {self._fabric} address {_mac(4, address)}",
+        ]
+        if not network.gateway:
+            links += [
+                f"netns add {pod}",
+                f"link add {POD_LINK} netns {gate} address {_mac(2, address)} type veth "
+                f"peer name eth0 netns {pod} address {_mac(1, address)}",
+            ]
+        await run("ip", "-batch", "-", text="\n".join(links))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._connect_gate(network))
+            if not network.gateway:
+                group.create_task(_ip(pod, _pod_links(address)))
+            group.create_task(self._connect_fabric(network))
+        if network.gateway:
+            await run(
+                "ip",
+                "route",
+                "replace",
+                f"{address}/32",
+                "dev",
+                self._host_link,
+                "src",
+                str(self._host_address),
+            )
+
+    async def detach(self, network: PodNetwork) -> None:
+        """Removes a pod's namespaces and links; what is gone already is no error."""
+        link = _fabric_link(network.address)
+        batch = [f"netns delete {space.name}" for space in {network.pod, network.gate} if space.exists()]
+        if batch:
+            await run("ip", "-batch", "-", text="\n".join(batch))
+        if network.gateway:
+            # The link, and every route over it, may have gone already.
+            await run("ip", "route", "flush", f"{network.address}/32", "dev", self._host_link, allowed=(0, 1))
+        async with self._fabric_lock:
+            fabric = netns.path(self._fabric)
+            if fabric.exists() and link in await self._links():
+                await _ip(self._fabric, [f"link delete {link}"])
+                await _nft(self._fabric, self._elements("delete", network))
+
+    async def detach_unknown(self, uid: str) -> None:
+        """Removes the namespaces of a pod of which no more than its UID is known."""
+        for side in ("gate", "pod"):
+            name = f"{self._prefix}{side}-{uid}"
+            if netns.path(name).exists():
+                await run("ip", "netns", "delete", name)
+
+    async def remove(self) -> None:
+        """Removes all that this instance has; nothing left is no error."""
+        for name in netns.names(self._prefix):
+            await run("ip", "netns", "delete", name)
+        if Path(f"/sys/class/net/{self._host_link}").exists():
+            await run("ip", "link", "delete", self._host_link)
+
+    async def _links(self) -> set[str]:
+        return await netns.call(netns.path(self._fabric), _link_names)
+
+    async def _connect_host(self, fabric: str) -> None:
+        address = self._host_address
+        if Path(f"/sys/class/net/{self._host_link}").exists():
+            await run("ip", "link", "delete", self._host_link)
+        batch = [
+            f"link add {self._host_link} address {_mac(5, address)} type veth "
+            f"peer name {HOST_LINK} netns {fabric} address {_mac(6, address)}",
+            f"address add {address}/32 dev {self._host_link}",
+            f"link set {self._host_link} up",
+        ]
+        await run("ip", "-batch", "-", text="\n".join(batch))
+        await _ip(
+            fabric,
+            [
+                f"link set {HOST_LINK} up",
+                f"neighbour replace {address} lladdr {_mac(5, address)} nud permanent dev {HOST_LINK}",
+                f"route add {address}/32 dev {HOST_LINK}",
+            ],
+        )
+        await _nft(fabric, f"add element ip hauberk links {{ {HOST_LINK} . {address} }}")
+
+    async def _connect_gate(self, network: PodNetwork) -> None:
+        gate, address = network.gate.name, network.address
+        await netns.call(network.gate, _set_gate_parameters)
+        batch = [
+            "link set lo up",
+            f"link set {FABRIC_LINK} up",
+            f"neighbour replace {FABRIC_ROUTER} lladdr {_mac(4, address)} nud permanent dev {FABRIC_LINK}",
+            f"rule add fwmark {LOCAL_MARK} lookup 100",
+            "route add local 0.0.0.0/0 dev lo table 100",
+        ]
+        if network.gateway:
+            batch += [f"address add {address}/32 dev lo"]
+        else:
+            batch += [
+                f"link set {POD_LINK} up",
+                f"address add {RESOLVER}/32 dev {POD_LINK}",
+                f"route add {address}/32 dev {POD_LINK}",
+                f"neighbour replace {address} lladdr {_mac(1, address)} nud permanent dev {POD_LINK}",
+                f"rule add from {address} to {address} fwmark {UPSTREAM_MARK} lookup 101",
+                f"route add local {address}/32 dev lo table 101",
+            ]
+        batch += [f"route add default via {FABRIC_ROUTER} dev {FABRIC_LINK} onlink"]
+        # Rules before addresses: there is no moment at which a packet could pass.
+        await _nft(gate, rules.gate(rules.Gate(address, network.gateway)))
+        await _ip(gate, batch)
+
+    async def _connect_fabric(self, network: PodNetwork) -> None:
+        address, link = network.address, _fabric_link(network.address)
+        async with self._fabric_lock:
+            await _nft(self._fabric, self._elements("add", network))
+            await _ip(
+                self._fabric,
+                [
+                    f"link set {link} up",
+                    f"address add {FABRIC_ROUTER}/32 dev {link}",
+                    f"neighbour replace {address} lladdr {_mac(3, address)} nud permanent dev {link}",
+                    f"route replace {address}/32 dev {link}",
+                ],
+            )
+            if network.gateway:
+                await run(
+                    "ip", "neighbour", "replace", str(address), "lladdr", _mac(6, self._host_address),
+                    "nud", "permanent", "dev", self._host_link,
+                )  # fmt: skip
+
+    def _elements(self, verb: str, network: PodNetwork) -> str:
+        lines = [f"{verb} element ip hauberk links {{ {_fabric_link(network.address)} . {network.address} }}"]
+        if network.gateway:
+            lines.append(f"{verb} element ip hauberk gateways {{ {network.address} }}")
+        return "\n".join(lines)
+
+
+def _pod_links(address: IPv4Address) -> list[str]:
+    return [
+        "link set lo up",
+        "link set eth0 up",
+        f"address add {address}/32 dev eth0",
+        f"neighbour replace {RESOLVER} lladdr {_mac(2, address)} nud permanent dev eth0",
+        f"route add {RESOLVER}/32 dev eth0 scope link",
+        f"route add default via {RESOLVER} dev eth0 src {address}",
+    ]
+
+
+def _fabric_link(address: IPv4Address) -> str:
+    return f"g{int(address):08x}"
+
+
+def _mac(role: int, address: IPv4Address) -> str:
+    """A locally administered address that follows from the pod's: neighbours need not ask for it."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, role, *address.packed))
+
+
+def _set_gate_parameters() -> None:
+    _set("net/ipv6/conf/all/disable_ipv6", "1")
+    _set("net/ipv6/conf/default/disable_ipv6", "1")
+    for name, value in (("all", "0"), ("default", "1"), (FABRIC_LINK, "1"), ("lo", "0")):
+        _set(f"net/ipv4/conf/{name}/rp_filter", value)
+    if Path(f"/proc/sys/net/ipv4/conf/{POD_LINK}").exists():
+        _set(f"net/ipv4/conf/{POD_LINK}/rp_filter", "1")
+        _set(f"net/ipv4/conf/{POD_LINK}/arp_ignore", "1")
+        _set("net/ipv4/conf/lo/accept_local", "1")
+    _set("net/ipv4/conf/all/send_redirects", "0")
+
+
+def _set_fabric_parameters() -> None:
+    _set("net/ipv6/conf/all/disable_ipv6", "1")
+    _set("net/ipv6/conf/default/disable_ipv6", "1")
+    _set("net/ipv4/ip_forward", "1")
+    _set("net/ipv4/conf/all/send_redirects", "0")
+
+
+def _set(parameter: str, value: str) -> None:
+    Path("/proc/sys", parameter).write_text(value)
+
+
+def _link_names() -> set[str]:
+    lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
+    return {line.partition(":")[0].strip() for line in lines}
+
+
+async def _ip(namespace: str, lines: list[str]) -> None:
+    await run("ip", "-n", namespace, "-batch", "-", text="\n".join(lines))
+
+
+async def _nft(namespace: str, text: str) -> None:
+    await run("nsenter", f"--net={netns.path(namespace)}", "nft", "-f", "-", text=text)
