@@ -4,6 +4,9 @@ import base64
 import copy
 from typing import Any
 
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
 from hauberk.model import kinds
 from hauberk.model.acceptance import accept
 from hauberk.model.kind import Kind
@@ -96,6 +99,32 @@ def test_http_route() -> None:
     spec = accepted(kinds.HTTP_ROUTE, {"metadata": {"name": "x"}, "spec": {"rules": [rule]}})["spec"]
     assert spec["rules"][0]["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
     assert spec["rules"][0]["backendRefs"][0]["weight"] == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["spec", "metadata", "template", "containers", "ports", "name", "volumes", "rules", "status"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "spec", "status", "data", "rules", "endpoints"]), JSON))
+@settings(max_examples=60, deadline=None)
+def test_malformed_objects_are_told_and_break_nothing(obj: dict[str, Any]) -> None:
+    for kind in kinds.ALL:
+        kind.default(copy.deepcopy(obj))
+        accept(kind, copy.deepcopy(obj))
+        if isinstance(obj.get("metadata") or {}, dict):
+            kind.admit(copy.deepcopy(obj), None)
 
 
 def test_defaults_change_nothing_the_second_time() -> None:

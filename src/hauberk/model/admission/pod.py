@@ -240,8 +240,13 @@ def _admit_resources(container: Container, path: str) -> Errors:
     resources = container.resources
     if resources is None:
         return
-    yield from quantities(resources.limits, f"{path}.limits")
-    yield from quantities(resources.requests, f"{path}.requests")
+    wrong = [
+        *quantities(resources.limits, f"{path}.limits"),
+        *quantities(resources.requests, f"{path}.requests"),
+    ]
+    yield from wrong
+    if wrong:
+        return
     for name, request in resources.requests.items():
         limit = resources.limits.get(name)
         if limit is not None and parse_quantity(request) > parse_quantity(limit):

@@ -198,8 +198,11 @@ def duration(value: str | None, path: str, *, least: float = 0.0) -> Errors:
 def quantities(values: dict[str, int | float | str], path: str) -> Errors:
     """Amounts of resources, none of them negative."""
     for name, value in values.items():
-        if parse_quantity(value) < 0:
-            yield invalid(f"{path}[{name}]", f"expected at least 0, found {describe(value)}")
+        try:
+            if parse_quantity(value) < 0:
+                yield invalid(f"{path}[{name}]", f"expected at least 0, found {describe(value)}")
+        except ValueError as error:
+            yield invalid(f"{path}[{name}]", str(error))
 
 
 def unique(names: Iterator[tuple[str, str]] | list[tuple[str, str]], noun: str) -> Errors:

@@ -8,7 +8,6 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from hauberk.model.acceptance import drop_nulls
 from hauberk.model.analysis.finding import Finding
 from hauberk.model.gateway_api.gateway import Gateway as ApiGateway
 from hauberk.model.gateway_api.reference import ReferenceGrant
@@ -165,7 +164,6 @@ def build(objects: Iterable[Located], context: Context) -> World:
     world = World(context)
     for located in objects:
         obj = copy.deepcopy(located.object)
-        drop_nulls(obj)
         located.kind.default(obj)
         world.names[located.kind.name].add((located.namespace, located.name))
         identity = (located.kind.group, located.kind.name)

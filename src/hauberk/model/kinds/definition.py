@@ -10,7 +10,7 @@ from hauberk.model.admission.syntax import dns_subdomain
 from hauberk.model.kind import Column, FieldError, Kind, Object
 from hauberk.model.kubernetes.meta import ObjectMeta
 from hauberk.model.schema import object_schema
-from hauberk.model.struct import parse
+from hauberk.model.struct import drop_nulls, parse
 
 T = TypeVar("T", bound=msgspec.Struct)
 Admit = Callable[[T, T | None], Iterator[FieldError]]
@@ -61,8 +61,23 @@ def define(
         storage_version=storage_version,
         sensitive=sensitive,
         admit=_typed(type_, name_rule, admit),
-        default=default,
+        default=_well_formed(type_, default),
     )
+
+
+def _well_formed(type_: type[T], default: Default) -> Default:
+    """`default`, for objects of the right shape only: what is wrong with the others the schema tells."""
+
+    def fill(obj: Object) -> None:
+        drop_nulls(obj)
+        try:
+            msgspec.convert(obj, type_)
+        except msgspec.ValidationError:
+            return
+        obj.setdefault("metadata", {})
+        default(obj)
+
+    return fill
 
 
 def _typed(
@@ -71,12 +86,14 @@ def _typed(
     """Rules on metadata and those of the kind, on plain objects."""
 
     def check(new: Object, old: Object | None) -> list[FieldError]:
-        metadata = parse(ObjectMeta, new.get("metadata") or {})
+        try:
+            metadata = parse(ObjectMeta, new.get("metadata") or {})
+            typed = parse(type_, new)
+        except msgspec.ValidationError as error:
+            return [FieldError("", str(error), "FieldValueTypeInvalid")]
         old_metadata = None if old is None else parse(ObjectMeta, old.get("metadata") or {})
-        return [
-            *admit_metadata(metadata, old_metadata, name_rule),
-            *admit(parse(type_, new), None if old is None else parse(type_, old)),
-        ]
+        old_typed = None if old is None else parse(type_, old)
+        return [*admit_metadata(metadata, old_metadata, name_rule), *admit(typed, old_typed)]
 
     return check
 
