@@ -1,0 +1,178 @@
+"""The driver that runs programs from the host's root file system, by `hauberk-sandbox`."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hauberk.node.driver import ContainerSpec, ContainerState, DriverError
+
+START_SECONDS = 20.0
+POLL_SECONDS = 0.01
+
+
+class SandboxDriver:
+    """`Driver` by one monitor process a container, which outlives the agent."""
+
+    def __init__(self, binary: Path) -> None:
+        self._binary = str(binary)
+
+    async def start(self, spec: ContainerSpec) -> None:
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        file = spec.folder / "spec.json"
+        file.write_text(json.dumps(_specification(spec)))
+        # Secrets may be among the environment.
+        file.chmod(0o600)
+        with (spec.folder / "monitor.log").open("ab") as log:
+            monitor = await asyncio.create_subprocess_exec(
+                self._binary, "run", "--spec", str(file),
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        (spec.folder / "monitor.pid").write_text(_identify(monitor.pid))
+        ended = asyncio.ensure_future(monitor.wait())
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while self.state(spec.folder) is None:
+            if ended.done() or asyncio.get_running_loop().time() > deadline:
+                if self.state(spec.folder) is not None:
+                    return
+                if not ended.done():
+                    monitor.kill()
+                words = (spec.folder / "monitor.log").read_text(errors="replace").strip().splitlines()
+                raise DriverError(words[-1] if words else "hauberk-sandbox ended without a word")
+            await asyncio.sleep(POLL_SECONDS)
+
+    def state(self, folder: Path) -> ContainerState | None:
+        try:
+            state = msgspec.json.decode((folder / "state.json").read_bytes(), type=ContainerState)
+        except FileNotFoundError:
+            return None
+        if state.phase == "running" and not _alive(folder):
+            # Whoever kills the monitor takes the exit code with it; the monitor writes before it ends.
+            state = msgspec.json.decode((folder / "state.json").read_bytes(), type=ContainerState)
+            if state.phase == "running":
+                return msgspec.structs.replace(
+                    state, phase="exited", exit_code=137, signal=9, reason="ContainerStatusUnknown",
+                    message="the container's monitor was killed, and the container with it",
+                )  # fmt: skip
+        return state
+
+    async def wait(self, folder: Path) -> ContainerState:
+        while True:
+            descriptor = _watch_monitor(folder)
+            if descriptor is not None:
+                try:
+                    await _readable(descriptor)
+                finally:
+                    os.close(descriptor)
+            state = self.state(folder)
+            if state is None:
+                return ContainerState(
+                    phase="exited",
+                    exit_code=128,
+                    reason="ContainerStatusUnknown",
+                    message="the container has no state file",
+                )
+            if state.phase == "exited":
+                return state
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def signal(self, folder: Path, number: int) -> None:
+        try:
+            _reader, writer = await asyncio.open_unix_connection(str(folder / "control"))
+            writer.write(json.dumps({"op": "signal", "signal": number}).encode() + b"\n")
+            await writer.drain()
+            writer.close()
+        except (FileNotFoundError, ConnectionError):
+            state = self.state(folder)
+            if number == signal.SIGKILL and state is not None and state.phase == "running":
+                pid = _monitor(folder)
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+
+    async def execute(
+        self, folder: Path, arguments: Sequence[str], *, terminal: bool = False
+    ) -> asyncio.subprocess.Process:
+        state = self.state(folder)
+        if state is None or state.phase != "running":
+            raise DriverError("exec: expected a running container, found one that is not")
+        options = ["--tty"] if terminal else []
+        return await asyncio.create_subprocess_exec(
+            self._binary, "exec", "--state", str(folder / "state.json"), *options, "--", *arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+
+def _specification(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        "id": spec.id,
+        "netns": str(spec.network),
+        "uid_base": spec.uid_base,
+        "gid_base": spec.uid_base,
+        "hostname": spec.hostname,
+        "args": list(spec.arguments),
+        "env": dict(spec.environment),
+        "cwd": spec.directory,
+        "user": {"uid": spec.user, "gid": spec.group, "groups": list(spec.groups)},
+        "capabilities": list(spec.capabilities),
+        "mounts": [
+            {"source": str(mount.source), "target": mount.target, "readonly": mount.readonly}
+            for mount in spec.mounts
+        ],
+        "hidden": [str(path) for path in spec.hidden],
+        "files": dict(spec.files),
+        "cgroups": [str(path) for path in spec.control_groups],
+        "log": str(spec.log),
+        "state": str(spec.folder / "state.json"),
+        "control": str(spec.folder / "control"),
+    }
+
+
+def _identify(pid: int) -> str:
+    """A process by its id and start time: an id alone may be another process's after a while."""
+    return f"{pid} {start_time(pid)}"
+
+
+def start_time(pid: int) -> str:
+    """Field 22 of /proc/PID/stat (proc(5)); empty when the process is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _monitor(folder: Path) -> int | None:
+    try:
+        pid, _, started = (folder / "monitor.pid").read_text().partition(" ")
+    except FileNotFoundError:
+        return None
+    return int(pid) if started and start_time(int(pid)) == started else None
+
+
+def _alive(folder: Path) -> bool:
+    return _monitor(folder) is not None
+
+
+def _watch_monitor(folder: Path) -> int | None:
+    pid = _monitor(folder)
+    if pid is None:
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
