@@ -36,9 +36,17 @@ class Discovery:
     """Holds the current snapshot and serves it. `publish` may be called as often as facts come in."""
 
     def __init__(
-        self, registry: Registry, authenticate: Authenticate, *, debounce_seconds: float = DEBOUNCE_SECONDS
+        self,
+        registry: Registry | None,
+        authenticate: Authenticate,
+        *,
+        debounce_seconds: float = DEBOUNCE_SECONDS,
     ) -> None:
-        self._snapshot = Snapshot(registry)
+        """Without a registry, streams wait until one is published."""
+        self._snapshot = Snapshot(registry or Registry())
+        self._ready = asyncio.Event()
+        if registry is not None:
+            self._ready.set()
         self._authenticate = authenticate
         self._debounce_seconds = debounce_seconds
         self._pending: Registry | None = None
@@ -61,7 +69,7 @@ class Discovery:
         found = [session.status() for session in self._sessions.values()]
         return sorted(found, key=lambda status: (status.namespace, status.name))
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> Any:
         """To be added to a `grpc.aio.Server`."""
         delta, world = discovery_pb2.DeltaDiscoveryRequest, discovery_pb2.DiscoveryRequest
         return grpc.method_handlers_generic_handler(
@@ -92,6 +100,7 @@ class Discovery:
         first = await anext(aiter(requests), None)
         if first is None:
             return
+        await self._ready.wait()
         try:
             proxy = self._authenticate(context, first.node)
         except (UnauthenticatedError, MalformedNodeError) as error:
@@ -127,6 +136,7 @@ class Discovery:
         registry, self._pending = self._pending, None
         if registry is None:
             return
+        self._ready.set()
         later = self._snapshot.successor(registry)
         if later is self._snapshot:
             return

@@ -17,7 +17,7 @@ from hauberk.mesh.clusters import INBOUND_PASSTHROUGH, inbound_cluster, inbound_
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.peer_authentication import Mode, PeerAuthentication
 from hauberk.mesh.protocol import Protocol, select_protocol
-from hauberk.mesh.registry import Labels, Mesh, Service, Workload
+from hauberk.mesh.registry import ContainerPort, Labels, Mesh, Service, Workload
 
 INBOUND_PORT = 15006
 
@@ -61,23 +61,22 @@ def inbound_ports(workload: Workload | None, services: Iterable[Service]) -> tup
         for port in service.ports:
             if port.protocol is Protocol.UDP:
                 continue
-            target = port.target
-            if isinstance(target, str):
-                numbers = [one.number for one in declared if one.name == target]
-            else:
-                numbers = [target]
-            for number in numbers:
+            for number in _numbers(port.target, declared):
                 found.setdefault(number, InboundPort(number, port.protocol))
     for one in declared:
         found.setdefault(one.number, InboundPort(one.number, select_protocol(one.number, one.name, "")))
     return tuple(found[number] for number in sorted(found))
 
 
+def _numbers(target: int | str, declared: Iterable[ContainerPort]) -> list[int]:
+    return [one.number for one in declared if one.name == target] if isinstance(target, str) else [target]
+
+
 def inbound_listener(inbound: Inbound, mesh: Mesh) -> listener_pb2.Listener:
     """`virtualInbound`: chains for each port, then those for ports that nobody named."""
     listener = listener_pb2.Listener(
         name="virtualInbound",
-        address=socket_address("0.0.0.0", INBOUND_PORT),  # noqa: S104: the gate's
+        address=socket_address("0.0.0.0", INBOUND_PORT),  # noqa: S104
         transparent={"value": True},
         traffic_direction="INBOUND",
         listener_filters=[filters.original_src(), filters.tls_inspector()],

@@ -49,7 +49,7 @@ def virtual_outbound(mesh: Mesh) -> listener_pb2.Listener:
     """Takes every connection that the pod opens, and refuses what no other listener is addressed at."""
     listener = listener_pb2.Listener(
         name="virtualOutbound",
-        address=socket_address("0.0.0.0", OUTBOUND_PORT),  # noqa: S104: the gate's, which has no other way in
+        address=socket_address("0.0.0.0", OUTBOUND_PORT),  # noqa: S104
         transparent={"value": True},
         use_original_dst={"value": True},
         traffic_direction="OUTBOUND",

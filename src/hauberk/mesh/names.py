@@ -56,7 +56,7 @@ def dns_listener(table: dict[str, tuple[str, ...]]) -> listener_pb2.Listener:
     )
     return listener_pb2.Listener(
         name="dns",
-        address=socket_address("0.0.0.0", DNS_PORT, udp=True),  # noqa: S104: the gate's
+        address=socket_address("0.0.0.0", DNS_PORT, udp=True),  # noqa: S104
         traffic_direction="OUTBOUND",
         listener_filters=[
             {"name": "envoy.filters.udp.dns_filter", "typed_config": packed(config)},

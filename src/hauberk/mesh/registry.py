@@ -258,7 +258,8 @@ class _Update:
             return self._old
         if "views" in self._copied:
             self._copied["views"] = dict(sorted(self._copied["views"].items()))
-        return replace(self._old, **self._copied)
+        changed: dict[str, Any] = self._copied
+        return replace(self._old, **changed)
 
     def _get(self, mapping: str) -> Mapping[Any, Any]:
         copied = self._copied.get(mapping)

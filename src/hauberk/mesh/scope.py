@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hauberk.mesh.hosts import host_matches
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import NETWORKING, Configuration, Labels, Mesh, Registry, Service
+from hauberk.mesh.routing import Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Scope:
 class ScopeIndex:
     """Finds a proxy's scope in a registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, routing: Routing) -> None:
         self._mesh = registry.mesh
         self._sidecars = registry.of_kind(NETWORKING, "Sidecar")
-        self._label_keys = _source_label_keys(registry.of_kind(NETWORKING, "VirtualService"))
+        self._label_keys = _source_label_keys(routing.virtual_services)
 
     def scope_of(self, proxy: Proxy) -> Scope:
         if proxy.is_gateway:

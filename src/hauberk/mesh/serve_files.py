@@ -1,7 +1,7 @@
 """Serve ADS from manifests in a folder, without an API and without authentication; or print what would be sent.
 
 python -m hauberk.mesh.serve_files DIR --listen unix:/tmp/xds.sock
-python -m hauberk.mesh.serve_files DIR --dump --node 'sidecar~10.66.0.7~web.bank~bank.svc.cluster.local' --labels app=web
+python -m hauberk.mesh.serve_files DIR --dump --labels app=web
 """
 
 from __future__ import annotations

@@ -14,13 +14,15 @@ from weakref import WeakValueDictionary
 
 from hauberk.mesh.authorization import authorize, select_authorization_policies
 from hauberk.mesh.clusters import black_hole_cluster
+from hauberk.mesh.gateways import GatewayInputs, gateway_resources
 from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
 from hauberk.mesh.listeners import virtual_outbound
 from hauberk.mesh.names import dns_listener, dns_names
 from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
 from hauberk.mesh.proxy import Proxy
-from hauberk.mesh.registry import SECURITY, Registry, Service
+from hauberk.mesh.registry import SECURITY, Registry, Service, exported
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
+from hauberk.mesh.routing import Routing, routing
 from hauberk.mesh.scope import Scope, ScopeIndex
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES, Resource, serialize
 from hauberk.mesh.unit import Inputs, UnitIndex, translate
@@ -89,14 +91,17 @@ class Interning:
 class Snapshot:
     """The resources of every proxy at one moment. Derived when first asked for, then kept."""
 
-    def __init__(self, registry: Registry, interning: Interning | None = None) -> None:
+    def __init__(
+        self, registry: Registry, interning: Interning | None = None, before: Routing | None = None
+    ) -> None:
         self.registry = registry
         self._interning = interning or Interning()
         self._outbound: dict[Scope, OutboundView] = {}
         self._before: dict[Scope, OutboundView] = {}
         self._inbound: dict[tuple[Any, ...], tuple[tuple[Any, ...], dict[str, ResourceSet]]] = {}
-        self._units = UnitIndex(registry)
-        self._scopes = ScopeIndex(registry)
+        self._routing = routing(registry, before)
+        self._units = UnitIndex(registry, self._routing)
+        self._scopes = ScopeIndex(registry, self._routing)
         self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
         self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
         self._services_by_namespace: dict[str, list[Service]] = {}
@@ -107,7 +112,7 @@ class Snapshot:
         """The snapshot of a later registry; this very one if nothing changed."""
         if registry is self.registry:
             return self
-        later = Snapshot(registry, self._interning)
+        later = Snapshot(registry, self._interning, self._routing)
         later._before = {**self._before, **self._outbound}
         later._inbound = dict(self._inbound)
         return later
@@ -182,7 +187,7 @@ class Snapshot:
 
     def _own(self, proxy: Proxy) -> dict[str, ResourceSet]:
         if proxy.is_gateway:
-            return {}
+            return self._gateway(proxy)
         key = (proxy.namespace, proxy.name, proxy.labels)
         mesh = self.registry.mesh
         workload = self.registry.workloads.get((proxy.namespace, proxy.name))
@@ -211,6 +216,40 @@ class Snapshot:
         }
         self._inbound[key] = (inputs, made)
         return made
+
+    def _gateway(self, proxy: Proxy) -> dict[str, ResourceSet]:
+        registry, mesh = self.registry, self.registry.mesh
+        key = (proxy.namespace, proxy.name, proxy.labels)
+        inputs: tuple[Any, ...] = (id(registry.configurations), id(registry.services), self._routing, mesh)
+        known = self._inbound.get(key)
+        if known and known[0] == inputs:
+            return known[1]
+        policies = select_authorization_policies(
+            self._authorization_policies, proxy.namespace, proxy.labels, mesh
+        )
+        visible = [
+            virtual
+            for virtual in self._routing.virtual_services
+            if exported(frozenset(virtual.spec.get("exportTo") or ()), virtual.namespace, proxy.namespace)
+        ]
+        services = self._services_by_namespace.get(proxy.namespace, ())
+        made: dict[str, dict[str, Resource]] = {}
+        for message in gateway_resources(
+            GatewayInputs(
+                proxy=proxy,
+                gateways=self._routing.gateways,
+                virtual_services=visible,
+                views=registry.views,
+                services=services_of(proxy.namespace, proxy.labels, services),
+                authorization=authorize(policies, mesh),
+                mesh=mesh,
+            )
+        ):
+            resource = self._interning.resource(message.name, message)
+            made.setdefault(resource.type_url, {})[resource.name] = resource
+        sets = {type_url: ResourceSet(resources) for type_url, resources in made.items()}
+        self._inbound[key] = (inputs, sets)
+        return sets
 
 
 def _collect(

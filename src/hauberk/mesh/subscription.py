@@ -144,20 +144,20 @@ class DeltaStream(Stream):
         elif not current.same(state.sent):
             changes = current.changes_since(state.sent)
             for name in changes.updated:
-                resource = current.get(name)
-                if resource is not None and state.wants(name):
-                    backlog[name] = resource
+                changed = current.get(name)
+                if changed is not None and state.wants(name):
+                    backlog[name] = changed
                     removals.pop(name, None)
             for name in changes.removed:
                 if state.wants(name) and current.get(name) is None:
                     backlog.pop(name, None)
                     removals[name] = None
         for name in state.fresh:
-            resource = current.get(name)
-            if resource is None:
+            asked = current.get(name)
+            if asked is None:
                 removals[name] = None
             else:
-                backlog[name] = resource
+                backlog[name] = asked
         state.fresh = set()
         state.had_before = {}
         state.sent = current

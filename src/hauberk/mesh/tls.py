@@ -112,3 +112,11 @@ def plain_socket() -> base_pb2.TransportSocket:
     return base_pb2.TransportSocket(
         name="envoy.transport_sockets.raw_buffer", typed_config=packed(raw_buffer_pb2.RawBuffer())
     )
+
+
+def minimum_version(told: str) -> str:
+    """Istio's `minProtocolVersion` in Envoy's words; TLS 1.2 unless told."""
+    return _VERSIONS.get(told, "TLSv1_2")
+
+
+_VERSIONS = {"TLSV1_0": "TLSv1_0", "TLSV1_1": "TLSv1_1", "TLSV1_2": "TLSv1_2", "TLSV1_3": "TLSv1_3"}

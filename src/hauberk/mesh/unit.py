@@ -24,6 +24,7 @@ from hauberk.mesh.registry import (
     exported,
 )
 from hauberk.mesh.routes import default_route, service_routes
+from hauberk.mesh.routing import Routing
 from hauberk.mesh.scope import Scope
 from hauberk.mesh.tcp_routes import default_tcp_route
 from hauberk.mesh.virtual_services import (
@@ -70,12 +71,12 @@ class Inputs:
 class UnitIndex:
     """Finds a service's inputs in a registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, routing: Routing) -> None:
         self._registry = registry
         self._mesh = registry.mesh
         self._exact: dict[str, list[Configuration]] = {}
         self._wildcard: list[tuple[str, Configuration]] = []
-        for service in registry.of_kind(NETWORKING, "VirtualService"):
+        for service in routing.virtual_services:
             if MESH in (service.spec.get("gateways") or (MESH,)):
                 self._index(service)
         self._rules: dict[str, list[Configuration]] = {}

@@ -26,6 +26,9 @@ from hauberk.mesh.tls import packed
 
 Spec = Mapping[str, Any]
 
+EVERYTHING: tuple[Spec, ...] = ({},)
+"""A route without matches takes whatever comes."""
+
 _REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
     302: "FOUND",
@@ -114,7 +117,7 @@ def http_routes(virtual: Configuration, context: Translation) -> list[route_comp
     made: list[route_components_pb2.Route] = []
     for index, told in enumerate(virtual.spec.get("http") or ()):
         name = told.get("name") or f"{virtual.namespace}/{virtual.name}/{index}"
-        for match in told.get("match") or ({},):
+        for match in told.get("match") or EVERYTHING:
             if not _applies(match, context):
                 continue
             route = _Route(virtual, told, match, context).translate()
@@ -134,7 +137,7 @@ def tcp_routes(virtual: Configuration, context: Translation) -> list[TcpRoute]:
                 names = tuple(name for name in match.get("sniHosts") or () if name != "*")
                 made.append(TcpRoute(_weighted(told, virtual.namespace, context), names))
     for told in virtual.spec.get("tcp") or ():
-        if any(_applies(match, context) for match in told.get("match") or ({},)):
+        if any(_applies(match, context) for match in told.get("match") or EVERYTHING):
             made.append(TcpRoute(_weighted(told, virtual.namespace, context)))
             break
     return made
@@ -247,7 +250,8 @@ class _Route:
 
     def _rewrite(self, action: Any, uri: str) -> None:
         """A matched prefix is replaced; one that `/` replaces takes its own slash along."""
-        prefix = (self._match.get("uri") or {}).get("prefix")
+        told_uri = self._match.get("uri") or {}
+        prefix = told_uri.get("prefix") or told_uri.get("segmentPrefix")
         if prefix and uri == "/" and not prefix.endswith("/"):
             action.regex_rewrite.pattern.regex = f"^{re.escape(prefix)}(/?)(.*)"
             action.regex_rewrite.substitution = "/\\2"

@@ -1,0 +1,303 @@
+"""Gateway → the listeners and route configurations of a gateway's proxy (Istio, "Gateway")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
+
+from hauberk.mesh import filters, tls
+from hauberk.mesh.addresses import socket_address
+from hauberk.mesh.authorization import Authorization
+from hauberk.mesh.hosts import host_matches, resolve_host
+from hauberk.mesh.listeners import detect, metadata
+from hauberk.mesh.proxy import Proxy
+from hauberk.mesh.registry import Configuration, Labels, Mesh, Service, ServiceView
+from hauberk.mesh.virtual_services import Client, Translation, http_routes, tcp_routes, uses_cors
+
+_HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server of one Gateway."""
+
+    gateway: Configuration
+    index: int
+    port: int
+    """Where the proxy listens."""
+    number: int
+    """As the Gateway says it."""
+    protocol: str
+    hosts: tuple[tuple[str, str], ...]
+    """Namespace (`*` for any) and host pattern."""
+    tls: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def route_name(self) -> str:
+        """HTTP servers of a port share a route configuration; one with TLS has its own."""
+        if self.terminates_http and self.protocol == "HTTPS":
+            return f"https.{self.port}.{self.index}.{self.gateway.name}.{self.gateway.namespace}"
+        return f"http.{self.port}"
+
+    @property
+    def terminates_http(self) -> bool:
+        return self.protocol in _HTTP or (self.protocol == "HTTPS" and self.mode != "PASSTHROUGH")
+
+    @property
+    def mode(self) -> str:
+        return str(self.tls.get("mode") or "SIMPLE")
+
+    @property
+    def server_names(self) -> list[str]:
+        return sorted({host for _, host in self.hosts if host != "*"})
+
+    def common_host(self, virtual: Configuration, host: str) -> str | None:
+        """What of a VirtualService's host this server serves: the narrower of both names."""
+        for namespace, pattern in self.hosts:
+            if namespace not in ("*", virtual.namespace):
+                continue
+            if host_matches(pattern, host):
+                return host
+            if host_matches(host, pattern):
+                return pattern
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayInputs:
+    """What a gateway's own resources derive from."""
+
+    proxy: Proxy
+    gateways: Sequence[Configuration]
+    virtual_services: Sequence[Configuration]
+    """Those that the gateway's namespace may see, the oldest first."""
+    views: Mapping[str, ServiceView]
+    services: Sequence[Service]
+    """Those that select the gateway's pod."""
+    authorization: Authorization
+    mesh: Mesh
+
+
+def gateway_resources(inputs: GatewayInputs) -> Iterator[Any]:
+    """Listeners, then route configurations."""
+    servers = list(_servers(inputs))
+    for port in sorted({server.port for server in servers}):
+        here = [server for server in servers if server.port == port]
+        listener = _listener(port, here, inputs)
+        if listener is not None:
+            yield listener
+        named: dict[str, list[Server]] = {}
+        for server in here:
+            if server.terminates_http:
+                named.setdefault(server.route_name, []).append(server)
+        for name, sharing in named.items():
+            yield _routes(name, sharing, inputs)
+
+
+def bound_to(virtual: Configuration, gateway: Configuration) -> str | None:
+    """The name by which a VirtualService lists a gateway, None if it does not."""
+    for name in virtual.spec.get("gateways") or ():
+        namespace, slash, plain = name.rpartition("/")
+        if plain == gateway.name and (namespace if slash else virtual.namespace) == gateway.namespace:
+            return str(name)
+    return None
+
+
+def _servers(inputs: GatewayInputs) -> Iterator[Server]:
+    for gateway in inputs.gateways:
+        selector = Labels.of(gateway.spec.get("selector"))
+        if not selector.matches(inputs.proxy.labels):
+            continue
+        for index, told in enumerate(gateway.spec.get("servers") or ()):
+            port = told["port"]
+            yield Server(
+                gateway=gateway,
+                index=index,
+                port=_listening_port(port["number"], inputs.services),
+                number=port["number"],
+                protocol=str(port.get("protocol") or "HTTP").upper(),
+                hosts=tuple(_server_host(host, gateway.namespace) for host in told.get("hosts") or ("*",)),
+                tls=told.get("tls") or {},
+            )
+
+
+def _listening_port(number: int, services: Sequence[Service]) -> int:
+    """A number that is a port of the gateway's Service means the port that it leads to."""
+    for service in services:
+        port = service.port(number)
+        if port is not None and isinstance(port.target, int):
+            return port.target
+    return number
+
+
+def _server_host(told: str, own: str) -> tuple[str, str]:
+    namespace, slash, host = told.rpartition("/")
+    if not slash:
+        return "*", host
+    return (own if namespace == "." else namespace), host
+
+
+def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> listener_pb2.Listener | None:
+    listener = listener_pb2.Listener(
+        name=f"0.0.0.0_{port}",
+        address=socket_address("0.0.0.0", port),  # noqa: S104
+        traffic_direction="OUTBOUND",
+        metadata={"filter_metadata": {"hauberk.io": metadata(inputs.authorization.revision, "")}},
+    )
+    plain = [server for server in servers if server.protocol in _HTTP]
+    if plain:
+        listener.default_filter_chain.name = plain[0].route_name
+        listener.default_filter_chain.filters.append(_manager(plain[0], plain, inputs))
+    for server in servers:
+        if server.terminates_http and server.protocol == "HTTPS":
+            chain = listener.filter_chains.add(
+                name=server.route_name, filters=[_manager(server, [server], inputs)]
+            )
+            chain.filter_chain_match.server_names.extend(server.server_names)
+            chain.filter_chain_match.transport_protocol = "tls"
+            chain.transport_socket.CopyFrom(_socket(server, inputs.mesh, ["h2", "http/1.1"]))
+        elif not server.terminates_http:
+            _tcp_chains(listener, server, inputs)
+    if any(chain.filter_chain_match.transport_protocol for chain in listener.filter_chains):
+        listener.listener_filters.append(filters.tls_inspector())
+        detect(listener)
+    has_default = listener.HasField("default_filter_chain")
+    return listener if listener.filter_chains or has_default else None
+
+
+def _tcp_chains(listener: listener_pb2.Listener, server: Server, inputs: GatewayInputs) -> None:
+    """TCP, TLS terminated or passed through: by the TLS and TCP routes bound to the gateway."""
+    terminates = server.protocol == "TLS" and server.mode not in ("PASSTHROUGH", "AUTO_PASSTHROUGH")
+    for virtual, gateway_name in _bound(server, inputs):
+        routes = tcp_routes(virtual, _translation(server, gateway_name, inputs))
+        for index, route in enumerate(routes):
+            if not route.clusters:
+                continue
+            stat = f"{server.protocol.lower()}.{server.port}"
+            proxy = filters.weighted_tcp_proxy(stat, route.clusters, log=inputs.mesh.record_everything)
+            network_filters = [*inputs.authorization.network_filters(), proxy]
+            if server.protocol == "TCP":
+                if not listener.HasField("default_filter_chain"):
+                    listener.default_filter_chain.name = stat
+                    listener.default_filter_chain.filters.extend(network_filters)
+                continue
+            chain = listener.filter_chains.add(
+                name=f"{stat}.{virtual.namespace}.{virtual.name}.{index}", filters=network_filters
+            )
+            chain.filter_chain_match.transport_protocol = "tls"
+            chain.filter_chain_match.server_names.extend(route.server_names or server.server_names)
+            if terminates:
+                chain.transport_socket.CopyFrom(_socket(server, inputs.mesh, []))
+
+
+def _manager(
+    server: Server, sharing: Sequence[Server], inputs: GatewayInputs
+) -> listener_components_pb2.Filter:
+    cors = any(uses_cors(virtual) for one in sharing for virtual, _ in _bound(one, inputs))
+    return filters.http_connection_manager(
+        server.route_name,
+        route_config_name=server.route_name,
+        http_filters=[
+            *inputs.authorization.http_filters(),
+            filters.fault(),
+            *([filters.cors()] if cors else []),
+        ],
+        log=inputs.mesh.record_everything,
+        edge=True,
+    )
+
+
+def _routes(name: str, servers: Sequence[Server], inputs: GatewayInputs) -> route_pb2.RouteConfiguration:
+    """Virtual hosts by name; VirtualServices of the same host follow one another, the oldest first."""
+    routes: dict[str, list[Any]] = {}
+    redirected: set[str] = set()
+    for server in servers:
+        for virtual, gateway_name in _bound(server, inputs):
+            context = _translation(server, gateway_name, inputs)
+            for told in virtual.spec.get("hosts") or ():
+                host = server.common_host(virtual, resolve_host(told, virtual.namespace, inputs.mesh))
+                if host is not None:
+                    routes.setdefault(host, []).extend(http_routes(virtual, context))
+        if server.tls.get("httpsRedirect"):
+            for _, host in server.hosts:
+                routes.setdefault(host, [])
+                redirected.add(host)
+    made = route_pb2.RouteConfiguration(
+        name=name, validate_clusters={"value": False}, ignore_port_in_host_matching=True
+    )
+    for host, found in sorted(routes.items()):
+        made.virtual_hosts.add(
+            name=f"{host}:{servers[0].port}",
+            domains=[host],
+            routes=_broad_last(found),
+            include_request_attempt_count=True,
+            require_tls="ALL" if host in redirected else "NONE",
+        )
+    return made
+
+
+def _broad_last(routes: Iterable[Any]) -> list[route_components_pb2.Route]:
+    """The first route that takes everything goes last, so that the narrow ones of later objects count too."""
+    narrow: list[Any] = []
+    broad: list[Any] = []
+    for route in routes:
+        match = route.match
+        everything = match.prefix == "/" and not match.headers and not match.query_parameters
+        (broad if everything else narrow).append(route)
+    return [*narrow, *broad[:1]]
+
+
+def _bound(server: Server, inputs: GatewayInputs) -> Iterator[tuple[Configuration, str]]:
+    for virtual in inputs.virtual_services:
+        name = bound_to(virtual, server.gateway)
+        if name is None:
+            continue
+        hosts = (
+            resolve_host(host, virtual.namespace, inputs.mesh) for host in virtual.spec.get("hosts") or ()
+        )
+        if any(server.common_host(virtual, host) is not None for host in hosts):
+            yield virtual, name
+
+
+def _translation(server: Server, gateway_name: str, inputs: GatewayInputs) -> Translation:
+    return Translation(
+        mesh=inputs.mesh,
+        service=None,
+        port=server.number,
+        gateway=gateway_name,
+        client=Client(inputs.proxy.namespace, inputs.proxy.labels),
+        services={host: view.service for host, view in inputs.views.items()},
+    )
+
+
+def _socket(server: Server, mesh: Mesh, alpn: Sequence[str]) -> base_pb2.TransportSocket:
+    """The certificate that a gateway shows: a Secret by `credentialName`, files, or its own identity."""
+    if server.mode == "ISTIO_MUTUAL":
+        return tls.downstream_socket(mesh)
+    told = server.tls
+    common = tls_pb2.CommonTlsContext(alpn_protocols=alpn)
+    common.tls_params.tls_minimum_protocol_version = tls.minimum_version(told.get("minProtocolVersion") or "")
+    credential = told.get("credentialName")
+    if credential:
+        common.tls_certificate_sds_secret_configs.append(tls.ads_secret(f"kubernetes://{credential}"))
+    else:
+        certificate = common.tls_certificates.add()
+        certificate.certificate_chain.filename = told.get("serverCertificate") or ""
+        certificate.private_key.filename = told.get("privateKey") or ""
+    mutual = server.mode == "MUTUAL"
+    if mutual and credential:
+        common.validation_context_sds_secret_config.CopyFrom(
+            tls.ads_secret(f"kubernetes://{credential}-cacert")
+        )
+    elif mutual:
+        common.validation_context.trusted_ca.filename = told.get("caCertificates") or ""
+    context = tls_pb2.DownstreamTlsContext(
+        common_tls_context=common, require_client_certificate={"value": mutual}
+    )
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=tls.packed(context))
