@@ -1,5 +1,6 @@
 """OpenAPI v3 schemas from the typed objects, so that what is published and what is parsed never disagree."""
 
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
@@ -41,12 +42,25 @@ def object_schema(type_: type[msgspec.Struct], group: str, version: str, kind: s
 @cache
 def struct_schema(type_: type[msgspec.Struct]) -> Schema:
     """The schema of a struct. The result is shared: do not change it."""
-    described = cast(inspect.StructType, inspect.type_info(type_))
+    return _struct(_Struct(type_, cast(inspect.StructType, inspect.type_info(type_))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Struct:
+    """A struct and its description, which takes long to make: equal if the struct is."""
+
+    type: type[msgspec.Struct]
+    described: inspect.StructType = field(compare=False)
+
+
+@cache
+def _struct(struct: _Struct) -> Schema:
     schema: Schema = {"type": "object"}
-    if type_.__doc__:
-        schema["description"] = type_.__doc__
-    schema["properties"] = {field.encode_name: _schema(field.type) for field in described.fields}
-    required = [field.encode_name for field in described.fields if field.required]
+    if struct.type.__doc__:
+        schema["description"] = struct.type.__doc__
+    fields = struct.described.fields
+    schema["properties"] = {field.encode_name: _schema(field.type) for field in fields}
+    required = [field.encode_name for field in fields if field.required]
     if required:
         schema["required"] = required
     return schema
@@ -57,7 +71,7 @@ def _schema(type_: inspect.Type) -> Schema:
         case inspect.Metadata():
             return {**_schema(type_.type), **(type_.extra_json_schema or {})}
         case inspect.StructType():
-            return struct_schema(type_.cls)
+            return _struct(_Struct(type_.cls, type_))
         case inspect.UnionType():
             return _union(type_)
         case inspect.VarTupleType() | inspect.ListType():
