@@ -1,5 +1,6 @@
 """A real API server for the tests, over SQLite and over PostgreSQL."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -16,14 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hauberk.model.kinds import ALL
-from hauberk.store.authentication import Authentication
+from hauberk.store.bootstrap import bootstrap
 from hauberk.store.database import Database
 from hauberk.store.encryption import generate_sealer
 from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import Connection
 from hauberk.store.server import ApiServer
 from hauberk.store.sqlite import SqliteDatabase
-from hauberk.store.user import AllowAll
 
 
 class Authority:
@@ -123,10 +123,13 @@ async def server(database: Database) -> AsyncIterator[ApiServer]:
         database,
         ALL,
         sealer=generate_sealer(),
-        authenticator=Authentication(),
-        authorizer=AllowAll(),
     ) as opened:
+        await bootstrap(opened.objects)
+        controllers = asyncio.create_task(opened.run())
         yield opened
+        controllers.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await controllers
 
 
 @pytest.fixture

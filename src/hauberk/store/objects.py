@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from hauberk.model.kind import FieldError, Kind, Object
-from hauberk.store import status
+from hauberk.store import custom_resources, status
 from hauberk.store.client import ApiError
 from hauberk.store.database import DatabaseError, Key
 from hauberk.store.names import metadata_errors, name_error
@@ -231,15 +231,26 @@ class Objects:
         *,
         subresource: str = "",
         admission: Admission = allow,
+        trusted: bool = False,
     ) -> Stored:
-        """Raises `ApiError` 400, 404, 409 or 422."""
+        """Raises `ApiError` 400, 404, 409 or 422.
+
+        `trusted` is for controllers of the store's own: what stands already is not checked again.
+        """
         metadata = self._check_identity(kind, namespace, obj)
         if metadata.get("name") != name:
             raise status.bad_request(
                 f"the name of the object ({metadata.get('name')}) does not match the name on the URL ({name})"
             )
         return await self._modify(
-            kind, namespace, name, lambda _old: copy.deepcopy(obj), options, subresource, admission
+            kind,
+            namespace,
+            name,
+            lambda _old: copy.deepcopy(obj),
+            options,
+            subresource,
+            admission,
+            trusted=trusted,
         )
 
     async def patch(
@@ -314,6 +325,8 @@ class Objects:
         options: Options,
         subresource: str,
         admission: Admission,
+        *,
+        trusted: bool = False,
     ) -> Stored:
         for _ in range(ATTEMPTS):
             stored = self.get(kind, namespace, name)
@@ -324,7 +337,8 @@ class Objects:
                 kind, stored, metadata.get("uid") or "", metadata.get("resourceVersion") or ""
             )
             self._prepare_update(kind, new, old, subresource)
-            self._check(kind, new, old, options)
+            if not trusted:
+                self._check(kind, new, old, options)
             new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
             if new == old:
                 return stored
@@ -481,6 +495,10 @@ class Objects:
         errors += findings.errors
         if not findings.errors:
             errors += kind.admit(obj, old)
+        if resource_name(kind) == custom_resources.RESOURCE and not errors:
+            errors += custom_resources.definition_errors(obj, self.registry)
+            if not errors:
+                custom_resources.establish(obj, _timestamp(self._now()))
         if errors:
             raise status.invalid(kind, name, errors)
 

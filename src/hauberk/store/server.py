@@ -1,5 +1,6 @@
 """The Kubernetes REST API over HTTPS: from a request to an `Objects` verb, and back to an answer."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,18 +13,29 @@ import yaml
 from aiohttp import web
 
 from hauberk.model.kind import Kind, Object
-from hauberk.store import discovery, openapi, openapi_protobuf, status
+from hauberk.store import discovery, node_authorization, openapi, openapi_protobuf, reviews, status
+from hauberk.store.authentication import Authentication, TokenVerifier
+from hauberk.store.authorization import RoleAuthorizer
 from hauberk.store.bodies import Form, accepted_form, parse_body, parse_object
 from hauberk.store.client import ApiError
-from hauberk.store.database import Database
+from hauberk.store.custom_resources import follow_definitions
+from hauberk.store.database import Database, Key
 from hauberk.store.encryption import Sealer
-from hauberk.store.objects import DeleteOptions, Objects, Options, Selection
+from hauberk.store.garbage import GarbageCollector
+from hauberk.store.namespaces import NamespaceLifecycle
+from hauberk.store.node_authorization import NodeAuthorizer
+from hauberk.store.node_proxy import NodeProxy
+from hauberk.store.objects import Admission, DeleteOptions, Objects, Options, Selection
 from hauberk.store.registry import Registry, resource_name
 from hauberk.store.request_info import RequestInfo, parse_request
+from hauberk.store.reviews import Reviews
+from hauberk.store.scale import scale_of
+from hauberk.store.service_account_tokens import SIGNING_KEYS, TokenIssuer, load_token_issuer
 from hauberk.store.service_addresses import ServiceAddresses
 from hauberk.store.storage import Storage, Stored
+from hauberk.store.subresources import bind_pod, evict_pod, patched_scale, request_token, update_scale
 from hauberk.store.tables import partial_metadata, table
-from hauberk.store.user import Authenticator, Authorizer, User
+from hauberk.store.user import Authorizer, User
 from hauberk.store.watching import WatchRequest, encode_bookmark, encode_event, stream
 
 BODY_BYTES = 3 * 1024 * 1024
@@ -62,23 +74,32 @@ class Call:
     def query(self) -> Mapping[str, str]:
         return self.http.query
 
+    @property
+    def key(self) -> Key:
+        return Key(self.info.resource, self.info.namespace, self.info.name)
+
 
 class ApiServer:
     """Serves `kinds` from a database. Make one with `ApiServer.open`; serve `app()` with aiohttp."""
 
     def __init__(
         self,
-        storage: Storage,
-        registry: Registry,
         objects: Objects,
-        authenticator: Authenticator,
+        issuer: TokenIssuer,
+        roles: RoleAuthorizer,
         authorizer: Authorizer,
+        verifiers: tuple[TokenVerifier, ...],
     ) -> None:
-        self.storage = storage
-        self.registry = registry
         self.objects = objects
-        self._authenticator = authenticator
+        self.storage = objects.storage
+        self.registry = objects.registry
+        self.issuer = issuer
+        self.node_proxy: NodeProxy | None = None
+        """Serves logs, exec and the like; without one they are answered 503."""
+        self._roles = roles
         self._authorizer = authorizer
+        self._authenticator = Authentication((issuer, *verifiers))
+        self._reviews = Reviews(authorizer, roles, issuer)
         self._documents: dict[tuple[str, bool], bytes] = {}
         self._documents_of = -1
 
@@ -90,19 +111,34 @@ class ApiServer:
         kinds: Iterable[Kind],
         *,
         sealer: Sealer,
-        authenticator: Authenticator,
-        authorizer: Authorizer,
+        authorizer: Authorizer | None = None,
+        verifiers: tuple[TokenVerifier, ...] = (),
         service_cidr: str = "10.96.0.0/16",
         reserved_addresses: Iterable[str] = (),
     ) -> AsyncIterator["ApiServer"]:
-        """Load the store and keep it until the block ends. Raises `DatabaseError`, `SealError`."""
-        registry = Registry.of(kinds)
-        sensitive = frozenset(resource_name(kind) for kind in registry if kind.sensitive)
+        """Load the store and keep it until the block ends.
+
+        Callers are known by client certificate, by a service account's token, or by one of `verifiers`;
+        unless `authorizer` is given, RBAC decides, and for nodes the pods bound to them.
+        Raises `DatabaseError`, `SealError`.
+        """
+        registry = Registry.of([*kinds, *reviews.KINDS])
+        sensitive = {resource_name(kind) for kind in registry if kind.sensitive} | {SIGNING_KEYS}
         async with Storage.open(database, sealer, sensitive.__contains__) as storage:
+            follow_definitions(storage, registry)
             addresses = ServiceAddresses(
                 storage, IPv4Network(service_cidr), frozenset(map(IPv4Address, reserved_addresses))
             )
-            yield cls(storage, registry, Objects(storage, registry, addresses), authenticator, authorizer)
+            issuer = await load_token_issuer(storage)
+            roles = RoleAuthorizer(storage)
+            objects = Objects(storage, registry, addresses)
+            yield cls(objects, issuer, roles, authorizer or NodeAuthorizer(storage, roles), verifiers)
+
+    async def run(self) -> None:
+        """The controllers that belong to the API itself, until cancelled: garbage, namespaces."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(GarbageCollector(self.objects).run())
+            tasks.create_task(NamespaceLifecycle(self.objects).run())
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -223,6 +259,8 @@ class ApiServer:
         info = call.info
         if info.namespace and not kind.namespaced and info.resource != "namespaces":
             raise status.no_such_path()
+        if info.resource in discovery.REVIEWS:
+            return await self._review(call, kind)
         if info.subresource:
             return await self._subresource(call, kind)
         namespace = info.namespace if kind.namespaced else ""
@@ -236,11 +274,15 @@ class ApiServer:
             case "create" if not info.name:
                 self._require_namespace(kind, namespace)
                 body = parse_object(*await _body(call.http))
-                created = await self.objects.create(kind, namespace, body, call.options)
+                created = await self.objects.create(
+                    kind, namespace, body, call.options, self._admission(call)
+                )
                 return self._one(call, kind, created, code=201)
             case "update":
                 body = parse_object(*await _body(call.http))
-                updated = await self.objects.update(kind, namespace, info.name, body, call.options)
+                updated = await self.objects.update(
+                    kind, namespace, info.name, body, call.options, admission=self._admission(call)
+                )
                 return self._one(call, kind, updated)
             case "patch":
                 return await self._patch(call, kind, namespace, "")
@@ -256,17 +298,79 @@ class ApiServer:
             raise status.no_such_path()
         namespace = info.namespace if kind.namespaced else ""
         match info.subresource, info.verb:
+            case "scale", _:
+                return await self._scale(call, kind)
+            case "binding" | "eviction" | "token", "create":
+                return await self._posted(call, kind)
+            case "log" | "exec" | "attach" | "portforward" | "proxy", _:
+                if self.node_proxy is None:
+                    raise status.unavailable("this server has no way to its nodes")
+                return await self.node_proxy.serve(call.http, info, kind)
             case "status" | "approval" | "finalize", "get":
                 return self._one(call, kind, self.objects.get(kind, namespace, info.name))
             case "status" | "approval" | "finalize", "update":
                 body = parse_object(*await _body(call.http))
                 updated = await self.objects.update(
-                    kind, namespace, info.name, body, call.options, subresource=info.subresource
+                    kind,
+                    namespace,
+                    info.name,
+                    body,
+                    call.options,
+                    subresource=info.subresource,
+                    admission=self._admission(call),
                 )
                 return self._one(call, kind, updated)
             case "status" | "approval", "patch":
                 return await self._patch(call, kind, namespace, info.subresource)
         raise status.method_not_allowed()
+
+    def _admission(self, call: Call) -> Admission:
+        def admit(kind: Kind, new: Object, old: Object | None) -> None:
+            self._roles.admit(call.user, kind, new, old)
+            node_authorization.admit(call.user, call.info, new)
+
+        return admit
+
+    async def _review(self, call: Call, kind: Kind) -> web.Response:
+        if call.info.verb != "create":
+            raise status.method_not_allowed()
+        body = parse_object(*await _body(call.http))
+        return _json(self._reviews.answer(kind, body, call.user), code=201)
+
+    async def _scale(self, call: Call, kind: Kind) -> web.Response:
+        key = call.key
+        match call.info.verb:
+            case "get":
+                return _json(scale_of(self.objects.get(kind, key.namespace, key.name).object))
+            case "update":
+                body = parse_object(*await _body(call.http))
+                return _json(
+                    await update_scale(
+                        self.objects, kind, key, lambda _: body, call.options, self._admission(call)
+                    )
+                )
+            case "patch":
+                content_type, raw = await _body(call.http)
+                patch_type = PATCH_KINDS.get(content_type.partition(";")[0].strip())
+                if patch_type is None:
+                    raise status.unsupported_media_type(status.PATCH_TYPES)
+                change = patched_scale(patch_type, parse_body(content_type, raw))
+                return _json(
+                    await update_scale(self.objects, kind, key, change, call.options, self._admission(call))
+                )
+        raise status.method_not_allowed()
+
+    async def _posted(self, call: Call, kind: Kind) -> web.Response:
+        body = parse_object(*await _body(call.http))
+        match call.info.subresource:
+            case "binding":
+                answer = await bind_pod(self.objects, kind, call.key, body, call.options)
+            case "eviction":
+                answer = await evict_pod(self.objects, kind, call.key, body)
+            case _:
+                account = self.objects.get(kind, call.info.namespace, call.info.name)
+                answer = request_token(self.objects, self.issuer, account, body, call.user)
+        return _json(answer, code=201)
 
     async def _patch(self, call: Call, kind: Kind, namespace: str, subresource: str) -> web.Response:
         content_type, body = await _body(call.http)
@@ -281,6 +385,7 @@ class ApiServer:
             patch_type,
             call.options,
             subresource=subresource,
+            admission=self._admission(call),
         )
         return self._one(call, kind, patched)
 

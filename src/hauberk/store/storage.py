@@ -215,6 +215,7 @@ class Storage:
         self._sensitive = sensitive
         self._writer = Writer(database, self._publish)
         self._collections: dict[str, _Collection] = {}
+        self._listeners: list[Callable[[Change], None]] = []
         self.revision = 0
         self.compacted = 0
 
@@ -282,6 +283,10 @@ class Storage:
         """Call `listener` at each change, after it is durable and before its writer hears of it."""
         self._collection(resource).listeners.append(listener)
 
+    def listen_all(self, listener: Callable[[Change], None]) -> None:
+        """Call `listener` at each change of anything."""
+        self._listeners.append(listener)
+
     async def write(self, *steps: Step) -> list[Stored]:
         """All of it or nothing; the new states (at a deletion the last state) in order.
 
@@ -345,6 +350,8 @@ class Storage:
         change = Change(revision, stored, None if deleted else stored, collection.objects.get(key))
         self.revision = revision
         collection.apply(change)
+        for listener in self._listeners:
+            listener(change)
 
     async def _publish(self, transactions: list[Transaction], outcomes: list[Outcome]) -> None:
         revisions = [r for outcome in outcomes if not isinstance(outcome, Conflict) for r in outcome]

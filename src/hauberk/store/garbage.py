@@ -1,0 +1,138 @@
+"""Deletes what belongs to objects that are gone (owner references), and finishes foreground and orphan deletions."""
+
+import asyncio
+import copy
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any
+
+from hauberk.model.kind import Kind, Object
+from hauberk.store.client import ApiError
+from hauberk.store.database import Key
+from hauberk.store.objects import DeleteOptions, Objects, Options
+from hauberk.store.registry import resource_name
+from hauberk.store.storage import Change, Stored
+
+SWEEP_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+
+
+class GarbageCollector:
+    """Run it in a task. It works whenever something is deleted, and looks over everything now and then."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._wake = asyncio.Event()
+        self._wake.set()
+        objects.storage.listen_all(self._hear)
+
+    async def run(self) -> None:
+        """Collect until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.sweep()
+                wait = SWEEP_SECONDS
+            except ApiError:
+                wait = RETRY_SECONDS  # the store could not be written; nothing is lost by waiting
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def sweep(self) -> None:
+        """Look over everything once. Raises `ApiError` if the store cannot be written."""
+        dependents = self._dependents()
+        for kind, stored in list(self._everything()):
+            metadata = stored.object["metadata"]
+            finalizers = metadata.get("finalizers") or ()
+            if metadata.get("deletionTimestamp") and ORPHAN in finalizers:
+                await self._orphan(kind, stored, dependents.get(metadata["uid"], []))
+            elif metadata.get("deletionTimestamp") and FOREGROUND in finalizers:
+                await self._delete_in_front(kind, stored, dependents.get(metadata["uid"], []))
+            elif owners := metadata.get("ownerReferences"):
+                await self._collect(kind, stored, owners)
+
+    def _hear(self, change: Change) -> None:
+        metadata = change.last.object.get("metadata") or {}
+        if (
+            change.now is None
+            or metadata.get("deletionTimestamp")
+            or (change.before is None and metadata.get("ownerReferences"))
+        ):
+            self._wake.set()
+
+    def _everything(self) -> Iterator[tuple[Kind, Stored]]:
+        for resource in self._objects.registry.resources():
+            for stored in self._objects.storage.objects(resource.name):
+                yield resource.preferred, stored
+
+    def _dependents(self) -> dict[str, list[tuple[Kind, Stored]]]:
+        found: dict[str, list[tuple[Kind, Stored]]] = {}
+        for kind, stored in self._everything():
+            for owner in stored.object["metadata"].get("ownerReferences") or ():
+                found.setdefault(owner.get("uid", ""), []).append((kind, stored))
+        return found
+
+    async def _orphan(self, kind: Kind, owner: Stored, dependents: list[tuple[Kind, Stored]]) -> None:
+        uid = owner.object["metadata"]["uid"]
+        for dependent_kind, dependent in dependents:
+            left = [o for o in dependent.object["metadata"]["ownerReferences"] if o.get("uid") != uid]
+            await self._set_metadata(dependent_kind, dependent, "ownerReferences", left)
+        await self._drop_finalizer(kind, owner, ORPHAN)
+
+    async def _delete_in_front(
+        self, kind: Kind, owner: Stored, dependents: list[tuple[Kind, Stored]]
+    ) -> None:
+        uid = owner.object["metadata"]["uid"]
+        blocking = False
+        for dependent_kind, dependent in dependents:
+            reference = next(
+                o for o in dependent.object["metadata"]["ownerReferences"] if o.get("uid") == uid
+            )
+            blocking = blocking or bool(reference.get("blockOwnerDeletion"))
+            if not dependent.object["metadata"].get("deletionTimestamp"):
+                await self._delete(dependent_kind, dependent, "Foreground")
+        if not blocking:
+            await self._drop_finalizer(kind, owner, FOREGROUND)
+
+    async def _collect(self, kind: Kind, stored: Stored, owners: list[Object]) -> None:
+        """Delete an object all of whose owners are gone; let the others forget those that are."""
+        living = [owner for owner in owners if self._lives(owner, stored.key.namespace)]
+        if living and len(living) < len(owners):
+            await self._set_metadata(kind, stored, "ownerReferences", living)
+        elif not living and not stored.object["metadata"].get("deletionTimestamp"):
+            await self._delete(kind, stored, "Background")
+
+    def _lives(self, owner: Object, namespace: str) -> bool:
+        kind = self._objects.registry.find_kind(owner.get("apiVersion", ""), owner.get("kind", ""))
+        if kind is None:
+            return True  # an owner of a kind that is not served cannot be known to be gone
+        key = Key(resource_name(kind), namespace if kind.namespaced else "", owner.get("name", ""))
+        stored = self._objects.storage.get(key)
+        return stored is not None and stored.object["metadata"]["uid"] == owner.get("uid")
+
+    async def _delete(self, kind: Kind, stored: Stored, propagation: str) -> None:
+        options = DeleteOptions(propagation=propagation, uid=stored.object["metadata"]["uid"])
+        await _if_there(self._objects.delete(kind, stored.key.namespace, stored.key.name, options))
+
+    async def _drop_finalizer(self, kind: Kind, stored: Stored, finalizer: str) -> None:
+        left = [f for f in stored.object["metadata"]["finalizers"] if f != finalizer]
+        await self._set_metadata(kind, stored, "finalizers", left)
+
+    async def _set_metadata(self, kind: Kind, stored: Stored, field: str, value: Sequence[object]) -> None:
+        new = copy.deepcopy(stored.in_version(kind.api_version))
+        new["metadata"][field] = list(value)
+        await _if_there(
+            self._objects.update(kind, stored.key.namespace, stored.key.name, new, Options(), trusted=True)
+        )
+
+
+async def _if_there(change: Coroutine[Any, Any, object]) -> None:
+    """Await a change; what is gone or changed meanwhile is looked at in the next sweep."""
+    try:
+        await change
+    except ApiError as error:
+        if error.code not in {404, 409}:
+            raise

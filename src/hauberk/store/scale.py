@@ -1,0 +1,49 @@
+"""The `scale` subresource: replicas of whatever has them, as `autoscaling/v1.Scale`. Pure."""
+
+from typing import Any
+
+from hauberk.model.kind import Kind, Object
+from hauberk.store import status
+
+
+def scale_of(obj: Object) -> Object:
+    """The Scale of an object."""
+    metadata = obj["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    state: Object = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
+    if selector := _selector_text((obj.get("spec") or {}).get("selector")):
+        state["selector"] = selector
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)},
+        "status": state,
+    }
+
+
+def with_scale(kind: Kind, obj: Object, scale: Any) -> Object:
+    """`obj` with the replicas and the version that `scale` asks for. Raises `ApiError` 400."""
+    spec = scale.get("spec") if isinstance(scale, dict) else None
+    replicas = (spec or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        raise status.bad_request(
+            f"spec.replicas of {kind.name}: expected a whole number from 0, found {replicas!r}"
+        )
+    version = (scale.get("metadata") or {}).get("resourceVersion") or obj["metadata"]["resourceVersion"]
+    return {
+        **obj,
+        "metadata": {**obj["metadata"], "resourceVersion": version},
+        "spec": {**(obj.get("spec") or {}), "replicas": replicas},
+    }
+
+
+def _selector_text(selector: Any) -> str:
+    if not isinstance(selector, dict):
+        return ""
+    terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for expression in selector.get("matchExpressions") or ():
+        key, values = expression.get("key", ""), ",".join(expression.get("values") or ())
+        words = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
+        terms.append(words.get(expression.get("operator", ""), f"!{key}"))
+    return ",".join(terms)
