@@ -9,17 +9,21 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from hauberk.daemon.options import Options
+from hauberk.daemon.tasks import background
 from hauberk.model import kinds
 from hauberk.store.authentication import Authentication
 from hauberk.store.authorization import RoleAuthorizer
 from hauberk.store.client import Client
 from hauberk.store.database import Database, DatabaseError
 from hauberk.store.encryption import Sealer, create_key_file, read_key_file
+from hauberk.store.garbage import GarbageCollector
 from hauberk.store.local_client import LocalClient
+from hauberk.store.namespaces import NamespaceLifecycle
 from hauberk.store.node_authorization import NodeAuthorizer
 from hauberk.store.objects import Objects
 from hauberk.store.registry import Registry, resource_name
 from hauberk.store.server import ApiServer
+from hauberk.store.service_account_tokens import load_token_issuer
 from hauberk.store.service_addresses import ServiceAddresses
 from hauberk.store.sqlite import SqliteDatabase
 from hauberk.store.storage import Storage
@@ -73,7 +77,10 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
     sensitive = frozenset(resource_name(kind) for kind in registry if kind.sensitive)
     async with Storage.open(database, sealer, sensitive.__contains__) as storage:
         objects = Objects(storage, registry, ServiceAddresses(storage, options.service_network))
-        authenticator = Authentication()
+        authenticator = Authentication((await load_token_issuer(storage),))
         authorizer = NodeAuthorizer(storage, RoleAuthorizer(storage))
         server = ApiServer(storage, registry, objects, authenticator, authorizer)
-        yield Api(server, LocalClient(objects), authenticator, authorizer)
+        async with background() as tasks:
+            tasks.start(GarbageCollector(objects).run(), "garbage collector")
+            tasks.start(NamespaceLifecycle(objects).run(), "namespaces")
+            yield Api(server, LocalClient(objects), authenticator, authorizer)

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from hauberk.daemon import admission, ports
 from hauberk.daemon.admission import Refusal
+from hauberk.daemon.api import Api
 from hauberk.daemon.authority import Authority
 from hauberk.daemon.credentials import (
     ADMIN_LIFETIME,
@@ -33,6 +34,7 @@ from hauberk.daemon.node_certificates import NodeCertificates
 from hauberk.daemon.options import Listen, Options
 from hauberk.daemon.pages import Pages
 from hauberk.daemon.peer import Peer, peer_of
+from hauberk.daemon.tasks import background
 from hauberk.identity.spiffe_id import TrustDomain
 from hauberk.mesh.ads import Discovery, UnauthenticatedError
 from hauberk.mesh.proxy import Proxy
@@ -54,8 +56,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def serve(options: Options, api: Any, authority: Authority, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. `api` is an opened `ApiServer` with its authenticator and authorizer.
+async def serve(options: Options, api: Api, authority: Authority, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
 
     Raises:
         OSError: a port cannot be listened on, or a file cannot be written.
@@ -67,7 +69,7 @@ async def serve(options: Options, api: Any, authority: Authority, stop: asyncio.
 
 
 class _ControlPlane:
-    def __init__(self, options: Options, api: Any, authority: Authority) -> None:
+    def __init__(self, options: Options, api: Api, authority: Authority) -> None:
         self._options = options
         self._api = api
         self._authority = authority
@@ -93,7 +95,7 @@ class _ControlPlane:
                 ports.remembered(options.grpc_listen, options.state, "grpc"), serving, authority.root_pem()
             )
             await make_first_objects(self._client)
-            tasks = await stack.enter_async_context(_background())
+            tasks = await stack.enter_async_context(background())
             for informer in self._informers.values():
                 tasks.start(informer.run(), f"informer {informer.kind.name}")
             self._feed.follow(self._informers[kind.group, kind.name] for kind in mesh_kinds())
@@ -210,31 +212,6 @@ def write_ready_file(run: Path, server: str, grpc_at: Listen) -> Path:
 
 def _text(pem: Callable[[], bytes]) -> str:
     return pem().decode()
-
-
-class _Tasks:
-    """Background tasks; the first that ends by itself ends the daemon, for none of them should."""
-
-    def __init__(self, group: asyncio.TaskGroup) -> None:
-        self._group = group
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self, work: Any, name: str) -> None:
-        self._tasks.append(self._group.create_task(work, name=name))
-
-    def cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-
-@asynccontextmanager
-async def _background() -> AsyncIterator[_Tasks]:
-    async with asyncio.TaskGroup() as group:
-        tasks = _Tasks(group)
-        try:
-            yield tasks
-        finally:
-            tasks.cancel()
 
 
 def prepare_folders(options: Options) -> None:

@@ -26,7 +26,6 @@ KINDS = (
     ("", "Node"),
     ("", "Pod"),
     ("", "Service"),
-    ("", "ServiceAccount"),
     ("", "ConfigMap"),
     ("", "PersistentVolumeClaim"),
     ("apps", "Deployment"),
@@ -62,7 +61,7 @@ def every(root_certificates: Callable[[], str]) -> list[Controller]:
         JobController(),
         EndpointSliceController(),
         Scheduler(),
-        NamespaceController(root_certificates),
+        RootCertificatePublisher(root_certificates),
         OrphanController(),
     ]
 
@@ -254,16 +253,14 @@ class Scheduler:
 
 
 @dataclass(frozen=True, slots=True)
-class NamespaceController:
+class RootCertificatePublisher:
     root_certificates: Callable[[], str]
-    name: str = "namespace-controller"
+    name: str = "root-certificate-publisher"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
             case "Namespace":
                 return [_key(obj)]
-            case "ServiceAccount" if obj["metadata"]["name"] == "default":
-                return [("", obj["metadata"]["namespace"])]
             case "ConfigMap" if obj["metadata"]["name"] == namespace.ROOT_CONFIG_MAP:
                 return [("", obj["metadata"]["namespace"])]
         return []
@@ -272,9 +269,8 @@ class NamespaceController:
         found = view.get("Namespace", *key)
         if found is None:
             return []
-        account = view.get("ServiceAccount", key[1], "default")
         root = view.get("ConfigMap", key[1], namespace.ROOT_CONFIG_MAP)
-        return namespace.reconcile(namespace.Observed(found, account, root), self.root_certificates())
+        return namespace.reconcile(namespace.Observed(found, root), self.root_certificates())
 
 
 @dataclass(frozen=True, slots=True)

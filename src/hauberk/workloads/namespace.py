@@ -1,4 +1,4 @@
-"""What every namespace has from its first moment: the account `default`, and the API's root certificate."""
+"""What every namespace has for its pods: the API's root certificate. (Its account `default` is the store's doing.)"""
 
 import copy
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ ROOT_CONFIG_MAP = "kube-root-ca.crt"
 @dataclass(frozen=True, slots=True)
 class Observed:
     namespace: Object
-    account: Object | None
     root: Object | None
     """The ConfigMap `kube-root-ca.crt`."""
 
@@ -21,20 +20,14 @@ class Observed:
 def reconcile(seen: Observed, root_certificates: str) -> list[Action]:
     if is_deleting(seen.namespace):
         return []
-    namespace = seen.namespace["metadata"]["name"]
-    actions: list[Action] = []
-    if seen.account is None:
-        account = {"name": "default", "namespace": namespace}
-        actions.append(
-            Create("ServiceAccount", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
-        )
     data = {"ca.crt": root_certificates}
     if seen.root is None:
-        meta = {"name": ROOT_CONFIG_MAP, "namespace": namespace}
-        root = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
-        actions.append(Create("ConfigMap", root))
-    elif seen.root.get("data") != data:
-        renewed = copy.deepcopy(seen.root)
-        renewed["data"] = data
-        actions.append(Update("ConfigMap", renewed))
-    return actions
+        meta = {"name": ROOT_CONFIG_MAP, "namespace": seen.namespace["metadata"]["name"]}
+        return [
+            Create("ConfigMap", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+        ]
+    if seen.root.get("data") == data:
+        return []
+    renewed = copy.deepcopy(seen.root)
+    renewed["data"] = data
+    return [Update("ConfigMap", renewed)]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hauberk.model import kinds
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError, Client
+from hauberk.store.database import DatabaseError
 from hauberk.store.informer import Informer
 from hauberk.workloads.action import Key
 from hauberk.workloads.controllers import KINDS, Controller, every
@@ -96,8 +97,16 @@ class Runner:
         try:
             actions = self.controller.decide(self._view, key, self._failures.get(key, ""), self._now())
             again = await self._executor.run(actions)
-        except (ApiError, OSError, TimeoutError, ValueError, KeyError) as error:
-            # ValueError and KeyError: an object that no controller can make sense of must not stop the others.
+        except (
+            ApiError,
+            DatabaseError,
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            # The last four: an object that a controller cannot make sense of must not stop the others.
             self._put_off(key, error)
             return
         self.queue.succeeded(key)

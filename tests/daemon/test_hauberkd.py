@@ -1,0 +1,169 @@
+"""hauberkd as users meet it: started as a process, spoken to with kubectl, killed, and found again."""
+
+import asyncio
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from envoy.service.discovery.v3 import discovery_pb2
+
+from hauberk.identity.certificate import generate_key
+
+BANK = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: host, command: [web], ports: [{name: http, containerPort: 8080}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: http}]
+"""
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+
+
+def slices(hauberkd: Any) -> list[Any]:
+    found = json.loads(hauberkd.kubectl("get", "endpointslices", "-o", "json"))["items"]
+    return [e for s in found for e in s.get("endpoints") or () if e["conditions"]["ready"]]
+
+
+async def until(what: Any, *arguments: Any, seconds: float = 15) -> Any:
+    async with asyncio.timeout(seconds):
+        while not (found := await asyncio.to_thread(what, *arguments)):  # noqa: ASYNC110 (any condition)
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_a_deployment_rolls_out_and_survives_a_kill(hauberkd: Any) -> None:
+    hauberkd.start()
+    async with hauberkd.node():
+        await asyncio.to_thread(hauberkd.kubectl, "apply", "-f", "-", stdin=BANK)
+        said = await asyncio.to_thread(
+            hauberkd.kubectl, "rollout", "status", "deployment/web", "--timeout=20s"
+        )
+        assert "successfully rolled out" in said
+        await until(lambda: len(slices(hauberkd)) == 2)
+        before = hauberkd.kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.uid}")
+        hauberkd.end(signal.SIGKILL)
+        hauberkd.start()
+        assert hauberkd.kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.uid}") == before
+        await asyncio.to_thread(hauberkd.kubectl, "patch", "deployment/web", "-p", '{"spec":{"replicas":3}}')
+        await asyncio.to_thread(hauberkd.kubectl, "rollout", "status", "deployment/web", "--timeout=20s")
+        await until(lambda: len(slices(hauberkd)) == 3)
+        change = '{"spec":{"template":{"metadata":{"labels":{"version":"two"}}}}}'
+        await asyncio.to_thread(hauberkd.kubectl, "patch", "deployment/web", "-p", change)
+        await asyncio.to_thread(hauberkd.kubectl, "rollout", "status", "deployment/web", "--timeout=30s")
+        history = await asyncio.to_thread(hauberkd.kubectl, "rollout", "history", "deployment/web")
+        assert [line.split()[0] for line in history.splitlines() if line[:1].isdigit()] == ["1", "2"]
+        await asyncio.to_thread(hauberkd.kubectl, "rollout", "undo", "deployment/web")
+        await asyncio.to_thread(hauberkd.kubectl, "rollout", "status", "deployment/web", "--timeout=30s")
+    assert hauberkd.end() == 0
+    assert not (hauberkd.run / "hauberkd.json").exists()
+    for secret in ("PRIVATE KEY", "client-key"):
+        assert secret not in hauberkd.log.read_text()
+
+
+async def test_ads_answers_the_pods_own_identity_and_no_other(hauberkd: Any, authority: Any) -> None:
+    at = hauberkd.start()
+    async with hauberkd.node():
+        await asyncio.to_thread(hauberkd.kubectl, "apply", "-f", "-", stdin=BANK)
+        await until(lambda: len(slices(hauberkd)) == 2)
+        ca = authority(hauberkd)
+        pod = json.loads(hauberkd.kubectl("get", "pods", "-o", "json"))["items"][0]
+        name, address = pod["metadata"]["name"], pod["status"]["podIP"]
+        node_id = f"sidecar~{address}~{name}.default~default.svc.cluster.local"
+        names = await listeners(at["grpc"], ca, "spiffe://cluster.local/ns/default/sa/default", node_id)
+        assert "virtualOutbound" in names
+        for wrong in (
+            "spiffe://cluster.local/ns/default/sa/other",
+            "spiffe://cluster.local/ns/bank/sa/default",
+        ):
+            refused = await refusal(at["grpc"], ca, wrong, node_id)
+            assert refused.code() == grpc.StatusCode.UNAUTHENTICATED
+            assert wrong in refused.details()
+        shown = json.loads(hauberkd.kubectl("get", "--raw", f"/hauberk/v1/snapshot/default/{name}"))
+        assert shown["proxy"] == node_id
+        assert json.loads(hauberkd.kubectl("get", "--raw", "/hauberk/v1/proxy-status")) == {"proxies": []}
+
+
+async def listeners(at: str, ca: Any, spiffe_id: str, node_id: str) -> list[str]:
+    key = generate_key()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    credentials = grpc.ssl_channel_credentials(ca.root_pem(), pem, ca.svid(key.public_key(), spiffe_id))
+    async with asyncio.timeout(10), grpc.aio.secure_channel(at, credentials) as channel:
+        call = channel.stream_stream(
+            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+            request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
+            response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
+        )()
+        request = discovery_pb2.DeltaDiscoveryRequest(type_url=LISTENER)
+        request.node.id = node_id
+        await call.write(request)
+        answer = await call.read()
+        if answer is grpc.aio.EOF:
+            raise AssertionError(f"{await call.code()}: {await call.details()}")
+        call.cancel()
+        return [resource.name for resource in answer.resources]
+
+
+async def refusal(at: str, ca: Any, spiffe_id: str, node_id: str) -> grpc.aio.AioRpcError:
+    try:
+        await listeners(at, ca, spiffe_id, node_id)
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError(f"{spiffe_id} was served the configuration of {node_id}")
+
+
+def test_a_second_hauberkd_on_one_state_folder_is_refused(hauberkd: Any) -> None:
+    hauberkd.start()
+    second = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=20)
+    assert second.returncode == 1
+    assert f"process {hauberkd.process.pid}" in second.stderr
+
+
+def test_it_takes_its_ports_again(hauberkd: Any) -> None:
+    first = hauberkd.start()
+    hauberkd.end(signal.SIGKILL)
+    again = hauberkd.start()
+    assert {**again, "pid": 0} == {**first, "pid": 0}
+
+
+def test_files_with_keys_are_private(hauberkd: Any) -> None:
+    hauberkd.start()
+    for path in (hauberkd.admin, hauberkd.state / "node" / "one.kubeconfig", hauberkd.key):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_a_wrong_command_line_says_what_was_expected(hauberkd: Any) -> None:
+    for option, value, expected in (
+        ("--api-listen", "nowhere", "127.0.0.1:0"),
+        ("--service-cidr", "10.66.0.0/16", "overlap"),
+        ("--database", "mysql://x", "postgresql://"),
+    ):
+        done = subprocess.run(
+            [*hauberkd.arguments, option, value], capture_output=True, text=True, timeout=20
+        )
+        assert done.returncode == 2
+        assert expected in done.stderr
+
+
+def test_a_key_file_that_others_can_read_is_refused(hauberkd: Any) -> None:
+    key: Path = hauberkd.key
+    key.write_text("x")
+    key.chmod(0o644)
+    done = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert "chmod 600" in done.stderr
