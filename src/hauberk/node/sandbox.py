@@ -171,7 +171,7 @@ def _watch_monitor(folder: Path) -> int | None:
 async def _readable(descriptor: int) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(descriptor, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:

@@ -1,0 +1,140 @@
+"""Liveness, readiness and startup probes, made from inside the pod's network namespace."""
+
+import asyncio
+import http.client
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from hauberk.node import netns
+
+Execute = Callable[[list[str]], Awaitable[int]]
+"""Runs a program in the container and returns its exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often a probe is made, and how many answers in a row count (core/v1 Probe)."""
+
+    initial_delay: float
+    period: float
+    timeout: float
+    failures: int
+    successes: int
+
+    @staticmethod
+    def of(probe: Mapping[str, Any]) -> "Timing":
+        return Timing(
+            initial_delay=float(probe.get("initialDelaySeconds") or 0),
+            period=float(probe.get("periodSeconds") or 10),
+            timeout=float(probe.get("timeoutSeconds") or 1),
+            failures=int(probe.get("failureThreshold") or 3),
+            successes=int(probe.get("successThreshold") or 1),
+        )
+
+
+async def follow(
+    probe: Mapping[str, Any],
+    container: Mapping[str, Any],
+    namespace: Path,
+    execute: Execute,
+    changed: Callable[[bool, str], None],
+) -> None:
+    """Probes until cancelled; `changed` hears each verdict that has reached its threshold, with the reason."""
+    timing = Timing.of(probe)
+    await asyncio.sleep(timing.initial_delay)
+    succeeded = failed = 0
+    while True:
+        problem = await once(probe, container, namespace, execute, timing.timeout)
+        if problem is None:
+            succeeded, failed = succeeded + 1, 0
+            if succeeded == timing.successes:
+                changed(True, "")
+        else:
+            succeeded, failed = 0, failed + 1
+            if failed % timing.failures == 0:
+                changed(False, problem)
+        await asyncio.sleep(timing.period)
+
+
+async def once(
+    probe: Mapping[str, Any], container: Mapping[str, Any], namespace: Path, execute: Execute, timeout: float
+) -> str | None:
+    """None if the probe succeeds, else what went wrong."""
+    try:
+        async with asyncio.timeout(timeout):
+            if command := probe.get("exec"):
+                code = await execute(list(command["command"]))
+                return None if code == 0 else f"command ended with exit code {code}"
+            if request := probe.get("httpGet"):
+                port = port_number(request["port"], container)
+                return await netns.call(namespace, lambda: _http(request, port, timeout))
+            if connection := probe.get("tcpSocket"):
+                port = port_number(connection["port"], container)
+                return await netns.call(namespace, lambda: _tcp(port, timeout))
+            if service := probe.get("grpc"):
+                return await netns.call(namespace, lambda: _grpc(service, timeout))
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    return "the probe names none of exec, httpGet, tcpSocket, grpc"
+
+
+def port_number(port: int | str, container: Mapping[str, Any]) -> int:
+    """A port as a probe names it: a number, or the name of one of the container's ports."""
+    if isinstance(port, int) or port.isdecimal():
+        return int(port)
+    for named in container.get("ports") or ():
+        if named.get("name") == port:
+            return int(named["containerPort"])
+    raise ValueError(f'probe port "{port}": container "{container["name"]}" has no port of this name')
+
+
+def _http(request: Mapping[str, Any], port: int, timeout: float) -> str | None:
+    connection: http.client.HTTPConnection
+    if request.get("scheme") == "HTTPS":
+        import ssl  # noqa: PLC0415 - rarely needed
+
+        # As a kubelet: a probe asks whether the program answers, not who it is.
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    headers = {each["name"]: each["value"] for each in request.get("httpHeaders") or ()}
+    try:
+        connection.request(
+            "GET", request.get("path") or "/", headers={"User-Agent": "hauberk-node"} | headers
+        )
+        code = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {request.get('path') or '/'} at port {port}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return None if 200 <= code < 400 else f"GET {request.get('path') or '/'} at port {port}: status {code}"
+
+
+def _tcp(port: int, timeout: float) -> str | None:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout).close()
+    except OSError as error:
+        return f"connect to port {port}: {error}"
+    return None
+
+
+def _grpc(service: Mapping[str, Any], timeout: float) -> str | None:
+    """grpc.health.v1.Health/Check: field 1 of the request is the service, of the answer the status; 1 is SERVING."""
+    name = str(service.get("service") or "").encode()
+    request = b"\x0a" + bytes([len(name)]) + name if name else b""
+    # The channel's own threads are born here, in the pod's namespace.
+    with grpc.insecure_channel(
+        f"127.0.0.1:{service['port']}", options=[("grpc.use_local_subchannel_pool", 1)]
+    ) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            answer = check(request, timeout=timeout)
+        except grpc.RpcError as error:
+            return f"grpc health at port {service['port']}: {error.code().name}"
+    return None if answer[:2] == b"\x08\x01" else f"grpc health at port {service['port']}: not serving"
