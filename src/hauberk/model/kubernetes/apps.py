@@ -13,8 +13,12 @@ from hauberk.model.struct import ATOMIC, RETAIN_KEYS, IntOrString, KubernetesStr
 class RollingUpdateDeployment(KubernetesStruct, frozen=True):
     """How many pods may be missing or extra during an update."""
 
-    max_surge: IntOrString | None = None
-    max_unavailable: IntOrString | None = None
+    max_surge: Annotated[
+        IntOrString | None, doc("Extra pods during an update, as a number or a percentage.")
+    ] = None
+    max_unavailable: Annotated[
+        IntOrString | None, doc("Pods that may be missing during an update, as a number or a percentage.")
+    ] = None
 
 
 class DeploymentStrategy(KubernetesStruct, frozen=True):
