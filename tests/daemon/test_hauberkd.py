@@ -60,7 +60,7 @@ async def test_a_deployment_rolls_out_and_survives_a_kill(hauberkd: Any) -> None
         hauberkd.end(signal.SIGKILL)
         hauberkd.start()
         assert hauberkd.kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.uid}") == before
-        await asyncio.to_thread(hauberkd.kubectl, "patch", "deployment/web", "-p", '{"spec":{"replicas":3}}')
+        await asyncio.to_thread(hauberkd.kubectl, "scale", "deployment/web", "--replicas=3")
         await asyncio.to_thread(hauberkd.kubectl, "rollout", "status", "deployment/web", "--timeout=20s")
         await until(lambda: len(slices(hauberkd)) == 3)
         change = '{"spec":{"template":{"metadata":{"labels":{"version":"two"}}}}}'

@@ -13,20 +13,14 @@ from hauberk.daemon.tasks import background
 from hauberk.model import kinds
 from hauberk.store.authentication import Authentication
 from hauberk.store.authorization import RoleAuthorizer
+from hauberk.store.bootstrap import bootstrap
 from hauberk.store.client import Client
 from hauberk.store.database import Database, DatabaseError
 from hauberk.store.encryption import Sealer, create_key_file, read_key_file
-from hauberk.store.garbage import GarbageCollector
 from hauberk.store.local_client import LocalClient
-from hauberk.store.namespaces import NamespaceLifecycle
 from hauberk.store.node_authorization import NodeAuthorizer
-from hauberk.store.objects import Objects
-from hauberk.store.registry import Registry, resource_name
 from hauberk.store.server import ApiServer
-from hauberk.store.service_account_tokens import load_token_issuer
-from hauberk.store.service_addresses import ServiceAddresses
 from hauberk.store.sqlite import SqliteDatabase
-from hauberk.store.storage import Storage
 from hauberk.store.user import Authenticator, Authorizer
 
 
@@ -66,21 +60,18 @@ def open_database(url: str) -> Database:
 
 @asynccontextmanager
 async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
-    """Load the store and keep it until the block ends.
+    """Load the store, make what every API begins with, and keep it until the block ends.
 
     Raises:
+        ApiError: the first objects cannot be made.
         DatabaseError: the database cannot be opened.
         SealError: a stored secret does not open under the key file.
     """
     database = open_database(options.database)
-    registry = Registry.of(kinds.ALL)
-    sensitive = frozenset(resource_name(kind) for kind in registry if kind.sensitive)
-    async with Storage.open(database, sealer, sensitive.__contains__) as storage:
-        objects = Objects(storage, registry, ServiceAddresses(storage, options.service_network))
-        authenticator = Authentication((await load_token_issuer(storage),))
-        authorizer = NodeAuthorizer(storage, RoleAuthorizer(storage))
-        server = ApiServer(storage, registry, objects, authenticator, authorizer)
+    network = str(options.service_network)
+    async with ApiServer.open(database, kinds.ALL, sealer=sealer, service_cidr=network) as server:
+        await bootstrap(server.objects)
+        authorizer = NodeAuthorizer(server.storage, RoleAuthorizer(server.storage))
         async with background() as tasks:
-            tasks.start(GarbageCollector(objects).run(), "garbage collector")
-            tasks.start(NamespaceLifecycle(objects).run(), "namespaces")
-            yield Api(server, LocalClient(objects), authenticator, authorizer)
+            tasks.start(server.run(), "garbage and namespaces")
+            yield Api(server, LocalClient(server.objects), Authentication((server.issuer,)), authorizer)

@@ -97,17 +97,38 @@ class ServingTls:
 
     def use(self, credential: Credential) -> None:
         """Serve this certificate from the next handshake on."""
-        # OpenSSL's interface reads files; this one is private and gone at once.
-        path = self._scratch / ".serving.pem"
-        replace_file(path, credential.key + credential.chain)
-        try:
-            self.context.load_cert_chain(path)
-        finally:
-            path.unlink()
+        _load(self.context, credential, self._scratch)
 
     def trust(self, client_roots: bytes) -> None:
         """Accept client certificates under these as well."""
         self.context.load_verify_locations(cadata=client_roots.decode())
+
+
+class ClientTls:
+    """TLS towards nodes' own APIs, under hauberkd's client certificate; renewed as `ServingTls` is."""
+
+    def __init__(self, credential: Credential, roots: bytes, scratch: Path) -> None:
+        self.context = ssl.create_default_context(cadata=roots.decode())
+        self._scratch = scratch
+        self.use(credential)
+
+    def use(self, credential: Credential) -> None:
+        """Show this certificate from the next handshake on."""
+        _load(self.context, credential, self._scratch)
+
+    def trust(self, roots: bytes) -> None:
+        """Accept nodes' serving certificates under these as well."""
+        self.context.load_verify_locations(cadata=roots.decode())
+
+
+def _load(context: ssl.SSLContext, credential: Credential, scratch: Path) -> None:
+    # OpenSSL's interface reads files; this one is private and gone at once.
+    path = scratch / "credential.pem"
+    replace_file(path, credential.key + credential.chain)
+    try:
+        context.load_cert_chain(path)
+    finally:
+        path.unlink()
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

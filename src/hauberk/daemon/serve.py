@@ -21,13 +21,15 @@ from hauberk.daemon.authority import Authority
 from hauberk.daemon.credentials import (
     ADMIN_LIFETIME,
     NODE_LIFETIME,
+    SERVING_LIFETIME,
+    ClientTls,
+    Credential,
     ServingTls,
     client_credential,
     serving_credential,
     write_kubeconfig,
 )
 from hauberk.daemon.files import private_folder, replace_file
-from hauberk.daemon.first_objects import make_first_objects
 from hauberk.daemon.grpc_port import GrpcPort
 from hauberk.daemon.mesh_feed import MeshFeed, mesh_kinds
 from hauberk.daemon.node_certificates import NodeCertificates
@@ -39,9 +41,11 @@ from hauberk.identity.spiffe_id import TrustDomain
 from hauberk.mesh.ads import Discovery, UnauthenticatedError
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import Mesh, Registry
+from hauberk.model import kinds
 from hauberk.model.kind import Kind
 from hauberk.store.client import Client
 from hauberk.store.informer import Informer
+from hauberk.store.node_proxy import HttpNodeProxy
 from hauberk.workloads.controllers import KINDS
 from hauberk.workloads.run import kind_named, run_controllers
 
@@ -91,10 +95,13 @@ class _ControlPlane:
             serving = serving_credential(authority, options.api_listen.host)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.state)))
             tls = ServingTls(serving, authority.root_pem(), scratch)
+            to_nodes = ClientTls(self._node_client(), authority.root_pem(), scratch)
+            self._api.server.node_proxy = HttpNodeProxy(
+                self._api.server.objects, kinds.NODE, to_nodes.context
+            )
             grpc_port = GrpcPort(
                 ports.remembered(options.grpc_listen, options.state, "grpc"), serving, authority.root_pem()
             )
-            await make_first_objects(self._client)
             tasks = await stack.enter_async_context(background())
             for informer in self._informers.values():
                 tasks.start(informer.run(), f"informer {informer.kind.name}")
@@ -109,7 +116,7 @@ class _ControlPlane:
             server = f"https://{api_at}"
             ports.remember(options.state, {"api": api_at.port, "grpc": grpc_at.port})
             self._write_credentials(server)
-            tasks.start(self._renew(tls, grpc_port, server), "renewal")
+            tasks.start(self._renew(tls, to_nodes, grpc_port, server), "renewal")
             tasks.start(self._sign_for_nodes(), "node certificates")
             roots = functools.partial(_text, authority.root_pem)
             tasks.start(
@@ -145,7 +152,7 @@ class _ControlPlane:
             path = options.state / "node" / f"{options.node}.kubeconfig"
             write_kubeconfig(path, server, authority, credential, user)
 
-    async def _renew(self, tls: ServingTls, grpc_port: GrpcPort, server: str) -> None:
+    async def _renew(self, tls: ServingTls, to_nodes: ClientTls, grpc_port: GrpcPort, server: str) -> None:
         """Rotate the CA and renew certificates as they come due, for ever."""
         credential = serving_credential(self._authority, self._options.api_listen.host)
         node_due = utc_now() + NODE_LIFETIME / 3
@@ -158,6 +165,8 @@ class _ControlPlane:
                     roots = self._authority.root_pem()
                     tls.trust(roots)
                     tls.use(credential)
+                    to_nodes.trust(roots)
+                    to_nodes.use(self._node_client())
                     grpc_port.renew(credential, roots)
                     self._write_credentials(server)
                     log.info("renewed the serving certificate without a restart")
@@ -170,6 +179,10 @@ class _ControlPlane:
                 continue
             next_due = min(due, credential.renew_at, node_due, utc_now() + LONGEST_SLEEP)
             await asyncio.sleep(max(1.0, (next_due - utc_now()).total_seconds()))
+
+    def _node_client(self) -> Credential:
+        """hauberkd's own certificate towards nodes' APIs."""
+        return client_credential(self._authority, "hauberkd", ("system:masters",), SERVING_LIFETIME)
 
     async def _sign_for_nodes(self) -> None:
         requests = self._informers["certificates.k8s.io", "CertificateSigningRequest"]
