@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 
 from hauberk.node import netns
+from hauberk.node.pod_socket import splice
 
 Execute = Callable[[list[str]], Awaitable[int]]
 """Runs a program in the container and returns its exit code."""
@@ -41,6 +43,7 @@ async def follow(
     probe: Mapping[str, Any],
     container: Mapping[str, Any],
     namespace: Path,
+    address: str,
     execute: Execute,
     changed: Callable[[bool, str], None],
 ) -> None:
@@ -49,7 +52,7 @@ async def follow(
     await asyncio.sleep(timing.initial_delay)
     succeeded = failed = 0
     while True:
-        problem = await once(probe, container, namespace, execute, timing.timeout)
+        problem = await once(probe, container, namespace, address, execute, timing.timeout)
         if problem is None:
             succeeded, failed = succeeded + 1, 0
             if succeeded == timing.successes:
@@ -62,7 +65,12 @@ async def follow(
 
 
 async def once(
-    probe: Mapping[str, Any], container: Mapping[str, Any], namespace: Path, execute: Execute, timeout: float
+    probe: Mapping[str, Any],
+    container: Mapping[str, Any],
+    namespace: Path,
+    address: str,
+    execute: Execute,
+    timeout: float,
 ) -> str | None:
     """None if the probe succeeds, else what went wrong."""
     try:
@@ -72,12 +80,12 @@ async def once(
                 return None if code == 0 else f"command ended with exit code {code}"
             if request := probe.get("httpGet"):
                 port = port_number(request["port"], container)
-                return await netns.call(namespace, lambda: _http(request, port, timeout))
+                return await netns.call(namespace, lambda: _http(request, address, port, timeout))
             if connection := probe.get("tcpSocket"):
                 port = port_number(connection["port"], container)
-                return await netns.call(namespace, lambda: _tcp(port, timeout))
+                return await netns.call(namespace, lambda: _tcp(address, port, timeout))
             if service := probe.get("grpc"):
-                return await netns.call(namespace, lambda: _grpc(service, timeout))
+                return await _grpc(service, namespace, address)
     except TimeoutError:
         return f"no answer within {timeout:g} s"
     return "the probe names none of exec, httpGet, tcpSocket, grpc"
@@ -93,16 +101,16 @@ def port_number(port: int | str, container: Mapping[str, Any]) -> int:
     raise ValueError(f'probe port "{port}": container "{container["name"]}" has no port of this name')
 
 
-def _http(request: Mapping[str, Any], port: int, timeout: float) -> str | None:
+def _http(request: Mapping[str, Any], address: str, port: int, timeout: float) -> str | None:
     connection: http.client.HTTPConnection
     if request.get("scheme") == "HTTPS":
         import ssl  # noqa: PLC0415 - rarely needed
 
         # As a kubelet: a probe asks whether the program answers, not who it is.
         context = ssl._create_unverified_context()  # noqa: S323, SLF001
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=context)
+        connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=context)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
     headers = {each["name"]: each["value"] for each in request.get("httpHeaders") or ()}
     try:
         connection.request(
@@ -116,25 +124,39 @@ def _http(request: Mapping[str, Any], port: int, timeout: float) -> str | None:
     return None if 200 <= code < 400 else f"GET {request.get('path') or '/'} at port {port}: status {code}"
 
 
-def _tcp(port: int, timeout: float) -> str | None:
+def _tcp(address: str, port: int, timeout: float) -> str | None:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout).close()
+        socket.create_connection((address, port), timeout).close()
     except OSError as error:
         return f"connect to port {port}: {error}"
     return None
 
 
-def _grpc(service: Mapping[str, Any], timeout: float) -> str | None:
-    """grpc.health.v1.Health/Check: field 1 of the request is the service, of the answer the status; 1 is SERVING."""
+async def _grpc(service: Mapping[str, Any], namespace: Path, address: str) -> str | None:
+    """grpc.health.v1.Health/Check: field 1 of the request is the service, of the answer the status; 1 is SERVING.
+
+    gRPC opens its connections in threads of its own, which live in the machine's namespace: so it is given
+    a Unix socket, behind which lies a connection made in the pod's.
+    """
+    port = int(service["port"])
     name = str(service.get("service") or "").encode()
     request = b"\x0a" + bytes([len(name)]) + name if name else b""
-    # The channel's own threads are born here, in the pod's namespace.
-    with grpc.insecure_channel(
-        f"127.0.0.1:{service['port']}", options=[("grpc.use_local_subchannel_pool", 1)]
-    ) as channel:
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        inside = await netns.call(namespace, lambda: socket.create_connection((address, port)))
+    except OSError as error:
+        return f"connect to port {port}: {error}"
+    with tempfile.TemporaryDirectory(prefix="hauberk-") as folder:
+        pod = await asyncio.open_connection(sock=inside)
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: splice(reader, writer, *pod), path=f"{folder}/socket"
+        )
         try:
-            answer = check(request, timeout=timeout)
-        except grpc.RpcError as error:
-            return f"grpc health at port {service['port']}: {error.code().name}"
-    return None if answer[:2] == b"\x08\x01" else f"grpc health at port {service['port']}: not serving"
+            async with grpc.aio.insecure_channel(f"unix:{folder}/socket") as channel:
+                check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+                answer: bytes = await check(request)
+        except grpc.aio.AioRpcError as error:
+            return f"grpc health at port {port}: {error.code().name}"
+        finally:
+            server.close()
+            pod[1].close()
+    return None if answer[:2] == b"\x08\x01" else f"grpc health at port {port}: not serving"

@@ -1,0 +1,217 @@
+"""A pod's proxy: started in the pod's gate before its program, kept running, drained after it."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from hauberk.model.kind import Object
+from hauberk.node.network import PodNetwork
+from hauberk.node.pod_record import PodRecord
+from hauberk.node.rules import UPSTREAM_MARK
+from hauberk.node.sandbox import start_time
+
+log = logging.getLogger(__name__)
+
+FIRST_UID = 0x0FFF_0000
+"""Host user id of the first pod's proxy: no pod's own range contains it."""
+DRAIN_SECONDS = 5
+SHUTDOWN_SECONDS = 2
+LEAST_WAIT, MOST_WAIT = 0.05, 5.0
+STEADY_SECONDS = 10.0
+POLL_SECONDS = 0.01
+
+
+def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> dict[str, Any]:
+    """What the proxy starts from (docs/architecture.md, "Proxy: command line and bootstrap")."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    namespace, name = record.namespace, record.name
+    workload = workload_name(pod)
+    kind = "router" if record.gateway else "sidecar"
+    return {
+        "node": {
+            "id": f"{kind}~{record.address}~{name}.{namespace}~{namespace}.svc.{trust_domain}",
+            "cluster": f"{workload}.{namespace}",
+            "metadata": {
+                "NAMESPACE": namespace,
+                "NAME": name,
+                "SERVICE_ACCOUNT": spec.get("serviceAccountName") or "default",
+                "WORKLOAD_NAME": workload,
+                "INSTANCE_IPS": record.address,
+                "LABELS": metadata.get("labels") or {},
+            },
+        },
+        "xds": str(run / "xds.sock"),
+        "admin": str(run / "admin.sock"),
+        "records": str(run / "records.log"),
+        "access_log": str(run / "access.log"),
+        "source_address": record.address,
+        "upstream_mark": UPSTREAM_MARK,
+        "workers": 1,
+        "drain_seconds": DRAIN_SECONDS,
+    }
+
+
+def workload_name(pod: Object) -> str:
+    """The name of what made the pod: a Deployment's is that of its ReplicaSet without the hash."""
+    metadata = pod["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    owner = next((each for each in owners if each.get("controller")), None)
+    if owner is None:
+        return str(metadata["name"])
+    name = str(owner["name"])
+    hashed = (metadata.get("labels") or {}).get("pod-template-hash")
+    if owner["kind"] == "ReplicaSet" and hashed and name.endswith(f"-{hashed}"):
+        return name.removesuffix(f"-{hashed}")
+    return name
+
+
+class ProxyProcess:
+    """The one proxy of a pod, over all its starts; a proxy found running is kept."""
+
+    def __init__(
+        self,
+        record: PodRecord,
+        network: PodNetwork,
+        run: Path,
+        *,
+        launcher: Path,
+        binary: Path,
+        restarted: Callable[[], None],
+    ) -> None:
+        self._record = record
+        self._network = network
+        self._run = run
+        self._launcher = launcher
+        self._binary = binary
+        self._restarted = restarted
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def uid(self) -> int:
+        return FIRST_UID + self._record.index
+
+    def start(self) -> None:
+        """Keeps the proxy running from now on."""
+        os.chown(self._run, self.uid, self.uid)
+        self._task = asyncio.create_task(self._keep(), name=f"proxy of {self._record.name}")
+
+    async def ready(self) -> None:
+        """Returns once the proxy's admin socket says that it is ready."""
+        while not await is_ready(self._run / "admin.sock"):
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def abandon(self) -> None:
+        """Lets go of the proxy, which goes on: the agent leaves, the pod stays."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Drains the proxy and waits for its end; kills it if it takes too long."""
+        await self.abandon()
+        pid = self._running()
+        if pid is None:
+            return
+        descriptor = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(DRAIN_SECONDS + SHUTDOWN_SECONDS):
+                    await _ended(pid, self._started(pid))
+            except TimeoutError:
+                log.warning(
+                    "%s/%s: the proxy did not drain in time; killed",
+                    self._record.namespace,
+                    self._record.name,
+                )
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                await _ended(pid, self._started(pid))
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(descriptor)
+
+    async def _keep(self) -> None:
+        wait = LEAST_WAIT
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            pid = self._running()
+            if pid is None:
+                pid = await self._launch()
+            await _ended(pid, self._started(pid))
+            log.warning(
+                "%s/%s: the proxy ended; starting it again", self._record.namespace, self._record.name
+            )
+            self._restarted()
+            if loop.time() - began > STEADY_SECONDS:
+                wait = LEAST_WAIT
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, MOST_WAIT)
+
+    async def _launch(self) -> int:
+        (self._run / "admin.sock").unlink(missing_ok=True)
+        with (self._run / "proxy.log").open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                str(self._launcher), "proxy",
+                "--netns", str(self._network.gate), "--directory", str(self._run), "--uid", str(self.uid),
+                "--", str(self._binary), "--bootstrap", str(self._run / "bootstrap.json"),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        (self._run / "proxy.pid").write_text(f"{process.pid} {start_time(process.pid)}")
+        return process.pid
+
+    def _started(self, pid: int) -> str:
+        try:
+            said, _, started = (self._run / "proxy.pid").read_text().partition(" ")
+        except FileNotFoundError:
+            return ""
+        return started if said == str(pid) else ""
+
+    def _running(self) -> int | None:
+        try:
+            pid = int((self._run / "proxy.pid").read_text().partition(" ")[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        started = self._started(pid)
+        return pid if started and start_time(pid) == started else None
+
+
+def write_bootstrap(run: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all: a proxy may start at any time."""
+    temporary = run / "bootstrap.json~"
+    temporary.write_text(json.dumps(content, indent=1))
+    temporary.chmod(0o644)
+    temporary.rename(run / "bootstrap.json")
+
+
+async def is_ready(admin: Path) -> bool:
+    """Whether the proxy behind this admin socket says that it is ready."""
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(admin))) as session:
+            async with session.get("http://proxy/ready", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                return answer.status == 200
+    except (OSError, aiohttp.ClientError, TimeoutError):
+        return False
+
+
+async def _ended(pid: int, started: str) -> None:
+    """Returns when that process has ended, a child of ours or not."""
+    if not started or start_time(pid) != started:
+        return
+    descriptor = os.pidfd_open(pid)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
