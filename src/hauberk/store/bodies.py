@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from hauberk.store import status
+from hauberk.store import protobuf_bodies, status
 
 JSON = "application/json"
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -15,6 +15,8 @@ YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 def parse_body(content_type: str, body: bytes) -> Any:
     """Raises `ApiError` 400 or 415."""
     media = content_type.partition(";")[0].strip().lower()
+    if media == protobuf_bodies.MEDIA_TYPE:
+        return protobuf_bodies.decode_body(body)
     try:
         if media in YAML_TYPES or media == "application/apply-patch+yaml":
             return _plain(yaml.safe_load(body))

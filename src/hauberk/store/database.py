@@ -7,6 +7,7 @@ is one database transaction, so that one flush to disk acknowledges all of them 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
@@ -102,8 +103,24 @@ class Database(Protocol):
         """Forget what was superseded or deleted at or before `revision`."""
         ...
 
+    def restore(self, contents: Contents) -> None:
+        """Write `contents` into an empty database."""
+        ...
+
     def revision(self) -> int:
         """The newest committed revision."""
         ...
 
     def close(self) -> None: ...
+
+
+def open_database(location: str) -> Database:
+    """The database at a `postgresql://` URL, or at the path of an SQLite file. Raises `DatabaseError`."""
+    # Imported here: a machine with SQLite needs no client of PostgreSQL, and these modules import this one.
+    if location.startswith(("postgresql://", "postgres://")):
+        from hauberk.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
+
+        return PostgresqlDatabase(location)
+    from hauberk.store.sqlite import SqliteDatabase  # noqa: PLC0415
+
+    return SqliteDatabase(Path(location))

@@ -437,6 +437,8 @@ class Objects:
             metadata["generation"] = 1
         if "status" in kind.subresources and (kind.group, kind.plural) != ("", "nodes"):
             obj.pop("status", None)
+        if (kind.group, kind.plural) == ("", "pods"):
+            obj["status"] = {"phase": "Pending"}
         if (kind.group, kind.plural) == ("", "namespaces"):
             obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
             obj["status"] = {"phase": "Active"}

@@ -35,7 +35,7 @@ from hauberk.store.service_addresses import ServiceAddresses
 from hauberk.store.storage import Storage, Stored
 from hauberk.store.subresources import bind_pod, evict_pod, patched_scale, request_token, update_scale
 from hauberk.store.tables import partial_metadata, table
-from hauberk.store.user import Authorizer, User
+from hauberk.store.user import AUTHENTICATED, Authorizer, User
 from hauberk.store.watching import WatchRequest, encode_bookmark, encode_event, stream
 
 BODY_BYTES = 3 * 1024 * 1024
@@ -159,6 +159,7 @@ class ApiServer:
         user = self._authenticator.authenticate(
             _peer_certificate(request), request.headers.get("Authorization")
         )
+        user = self._impersonated(request, user)
         self._authorize(user, info, request.query.get("fieldSelector", ""))
         if info.path.startswith("/openapi/"):
             return self._openapi(request)
@@ -174,6 +175,23 @@ class ApiServer:
             if not answer.prepared:
                 answer.headers.add("Warning", f'299 - "{warning.replace(chr(34), chr(92) + chr(34))}"')
         return answer
+
+    def _impersonated(self, request: web.Request, user: User) -> User:
+        """Who `user` asks to be taken for, if that is allowed: `Impersonate-User`, `Impersonate-Group`."""
+        headers = request.headers
+        name, groups = headers.get("Impersonate-User", ""), headers.getall("Impersonate-Group", [])
+        others = [key for key in headers if key.lower().startswith("impersonate-")]
+        if not others:
+            return user
+        if not name:
+            raise status.bad_request("requested impersonation without Impersonate-User")
+        if any(key.lower() not in {"impersonate-user", "impersonate-group"} for key in others):
+            raise status.bad_request(
+                f"expected only Impersonate-User and Impersonate-Group, found {sorted(set(others))}"
+            )
+        for resource, who in [("users", name), *(("groups", group) for group in groups)]:
+            self._authorize(user, RequestInfo("impersonate", request.path, resource=resource, name=who), "")
+        return User(name, frozenset({*groups, AUTHENTICATED}))
 
     def _authorize(self, user: User, info: RequestInfo, field_selector: str) -> None:
         if info.path in ALWAYS_READ:

@@ -92,6 +92,19 @@ class SqliteDatabase:
             self._connection.execute(COMPACT, {"at": revision})
             self._connection.execute("UPDATE counter SET value = ? WHERE name = 'compacted'", (revision,))
 
+    def restore(self, contents: Contents) -> None:
+        with self._errors(), self._transaction("IMMEDIATE"):
+            if self._connection.execute("SELECT count(*) FROM log").fetchone()[0]:
+                raise DatabaseError(
+                    f"{self._path}: expected an empty store to restore into, found objects in it; move it away first"
+                )
+            self._connection.executemany(
+                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)",
+                [(row.revision, *row.key, row.deleted, row.value) for row in contents.rows],
+            )
+            for name, value in (("revision", contents.revision), ("compacted", contents.compacted)):
+                self._connection.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
+
     def revision(self) -> int:
         with self._errors():
             return self._counter("revision")
