@@ -31,7 +31,9 @@ class ContainerSpec:
 
     id: str
     folder: Path
-    """The driver's own: specification, state, control socket of this start."""
+    """The driver's own: specification and state of this start."""
+    control: Path
+    """A socket path short enough for the kernel (unix(7): 108 bytes)."""
     network: Path
     uid_base: int
     hostname: str

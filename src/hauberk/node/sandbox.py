@@ -83,7 +83,8 @@ class SandboxDriver:
 
     async def signal(self, folder: Path, number: int) -> None:
         try:
-            _reader, writer = await asyncio.open_unix_connection(str(folder / "control"))
+            control = json.loads((folder / "spec.json").read_text())["control"]
+            _reader, writer = await asyncio.open_unix_connection(control)
             writer.write(json.dumps({"op": "signal", "signal": number}).encode() + b"\n")
             await writer.drain()
             writer.close()
@@ -128,7 +129,7 @@ def _specification(spec: ContainerSpec) -> dict[str, Any]:
         "cgroups": [str(path) for path in spec.control_groups],
         "log": str(spec.log),
         "state": str(spec.folder / "state.json"),
-        "control": str(spec.folder / "control"),
+        "control": str(spec.control),
     }
 
 
