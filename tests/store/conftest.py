@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -9,21 +10,22 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import psycopg
 import pytest
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.store.postgres_server import postgres
 
 from hauberk.model.kinds import ALL
 from hauberk.store.bootstrap import bootstrap
-from hauberk.store.database import Database
+from hauberk.store.database import Database, open_database
 from hauberk.store.encryption import generate_sealer
 from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import Connection
 from hauberk.store.server import ApiServer
-from hauberk.store.sqlite import SqliteDatabase
 
 
 class Authority:
@@ -110,9 +112,27 @@ def authority() -> Authority:
     return Authority()
 
 
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store of the test's own is: a path or a URL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "store.db")
+    url: str = request.getfixturevalue("postgresql_url")
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return url.replace("/postgres?", f"/{name}?")
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = SqliteDatabase(tmp_path / "store.db")
+def database(location: str) -> Iterator[Database]:
+    found = open_database(location)
     yield found
     found.close()
 
