@@ -2,25 +2,25 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hauberk.identity.authority import CertificateAuthority
 from hauberk.model import kinds
 from hauberk.store.client import ApiError
+from hauberk.store.encryption import read_key_file
 from hauberk.store.http_client import HttpClient
 
-INSTRUMENT = Path(__file__).with_name("instrument_authority.py")
 CONDITION = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 
 
@@ -35,7 +35,7 @@ class Hauberkd:
     @property
     def arguments(self) -> list[str]:
         places = ["--state", str(self.state), "--run", str(self.run), "--key-file", str(self.key)]
-        return [sys.executable, str(INSTRUMENT), *places, "--node", "one"]
+        return [sys.executable, "-m", "hauberk.daemon", *places, "--node", "one"]
 
     @property
     def admin(self) -> Path:
@@ -57,6 +57,10 @@ class Hauberkd:
         assert self.process
         self.process.send_signal(number)
         return self.process.wait(10)
+
+    def authority(self) -> CertificateAuthority:
+        """The CA of this instance, opened beside it: signs whatever a test asks for."""
+        return CertificateAuthority.open(self.state, read_key_file(self.key))
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         environment = {**os.environ, "KUBECONFIG": str(self.admin), "HOME": str(self.state)}
@@ -118,12 +122,3 @@ def hauberkd(tmp_path: Path) -> Iterator[Hauberkd]:
     if made.process and made.process.poll() is None:
         made.process.kill()
         made.process.wait()
-
-
-@pytest.fixture
-def authority() -> Callable[[Hauberkd], Any]:
-    spec = importlib.util.spec_from_file_location("instrument_authority", INSTRUMENT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda hauberkd: module.InstrumentAuthority(hauberkd.state / "instrument-ca.pem")

@@ -11,7 +11,9 @@ import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from envoy.service.discovery.v3 import discovery_pb2
 
-from hauberk.identity.certificate import generate_key
+from hauberk.identity.bundle import chain_pem
+from hauberk.identity.certificate import generate_key, make_request
+from hauberk.identity.spiffe_id import SpiffeId
 
 BANK = """
 apiVersion: apps/v1
@@ -76,12 +78,12 @@ async def test_a_deployment_rolls_out_and_survives_a_kill(hauberkd: Any) -> None
         assert secret not in hauberkd.log.read_text()
 
 
-async def test_ads_answers_the_pods_own_identity_and_no_other(hauberkd: Any, authority: Any) -> None:
+async def test_ads_answers_the_pods_own_identity_and_no_other(hauberkd: Any) -> None:
     at = hauberkd.start()
     async with hauberkd.node():
         await asyncio.to_thread(hauberkd.kubectl, "apply", "-f", "-", stdin=BANK)
         await until(lambda: len(slices(hauberkd)) == 2)
-        ca = authority(hauberkd)
+        ca = hauberkd.authority()
         pod = json.loads(hauberkd.kubectl("get", "pods", "-o", "json"))["items"][0]
         name, address = pod["metadata"]["name"], pod["status"]["podIP"]
         node_id = f"sidecar~{address}~{name}.default~default.svc.cluster.local"
@@ -102,7 +104,8 @@ async def test_ads_answers_the_pods_own_identity_and_no_other(hauberkd: Any, aut
 async def listeners(at: str, ca: Any, spiffe_id: str, node_id: str) -> list[str]:
     key = generate_key()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    credentials = grpc.ssl_channel_credentials(ca.root_pem(), pem, ca.svid(key.public_key(), spiffe_id))
+    chain = chain_pem(ca.sign_workload(make_request(key), SpiffeId.parse(spiffe_id)).chain)
+    credentials = grpc.ssl_channel_credentials(ca.roots_pem, pem, chain)
     async with asyncio.timeout(10), grpc.aio.secure_channel(at, credentials) as channel:
         call = channel.stream_stream(
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",

@@ -15,10 +15,11 @@ from hauberk.store.authentication import Authentication
 from hauberk.store.authorization import RoleAuthorizer
 from hauberk.store.bootstrap import bootstrap
 from hauberk.store.client import Client
-from hauberk.store.database import Database, DatabaseError
+from hauberk.store.database import Database
 from hauberk.store.encryption import Sealer, create_key_file, read_key_file
 from hauberk.store.local_client import LocalClient
 from hauberk.store.node_authorization import NodeAuthorizer
+from hauberk.store.postgresql import PostgresqlDatabase
 from hauberk.store.server import ApiServer
 from hauberk.store.sqlite import SqliteDatabase
 from hauberk.store.user import Authenticator, Authorizer
@@ -47,15 +48,15 @@ def open_key_file(path: Path) -> Sealer:
 
 
 def open_database(url: str) -> Database:
-    """The database of `sqlite:///PATH`.
+    """The database of `sqlite:///PATH` or `postgresql://…`.
 
     Raises:
-        DatabaseError: it cannot be opened, or the scheme is not served.
+        DatabaseError: it cannot be opened.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return SqliteDatabase(Path(parts.path))
-    raise DatabaseError(f"database {parts.scheme}://…: expected sqlite:///PATH; no other is served")
+    return PostgresqlDatabase(url)
 
 
 @asynccontextmanager

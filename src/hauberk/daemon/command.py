@@ -4,15 +4,12 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hauberk.daemon.api import open_api, open_key_file
-from hauberk.daemon.authority import Authority
 from hauberk.daemon.lock import AlreadyRunningError, instance_lock
 from hauberk.daemon.log import log_to_stderr
 from hauberk.daemon.options import (
@@ -24,13 +21,13 @@ from hauberk.daemon.options import (
     parse_node_name,
 )
 from hauberk.daemon.serve import prepare_folders, serve
+from hauberk.identity.authority import AuthorityError, CertificateAuthority
+from hauberk.identity.spiffe_id import TrustDomain
 from hauberk.store.client import ApiError
 from hauberk.store.database import DatabaseError
 from hauberk.store.encryption import Sealer, SealError
 
 log = logging.getLogger("hauberkd")
-
-OpenAuthority = Callable[[Options, Sealer], AbstractContextManager[Authority]]
 
 EXAMPLES = """
 \b
@@ -45,41 +42,34 @@ Exit codes: 0 stopped by a signal, 1 could not start or go on, 2 wrong command l
 """
 
 
-def command(open_authority: OpenAuthority) -> click.Command:
-    """The command, with the certificate authority that it serves."""
-
-    @click.command(name="hauberkd", epilog=EXAMPLES, context_settings={"max_content_width": 100})
-    @click.option("--instance", default="default", show_default=True, help="Name of the instance.")
-    @click.option(
-        "--state", type=click.Path(path_type=Path), help="Folder of what must outlive the machine's boots."
-    )
-    @click.option("--run", type=click.Path(path_type=Path), help="Folder of what a boot may forget.")
-    @click.option(
-        "--key-file", type=click.Path(path_type=Path), help="Key that encrypts secrets; made if absent."
-    )
-    @click.option(
-        "--database", default="", help="sqlite:///PATH or postgresql://…; by default SQLite in --state."
-    )
-    @click.option(
-        "--api-listen", default="127.0.0.1:0", show_default=True, help="Where the Kubernetes API listens."
-    )
-    @click.option(
-        "--grpc-listen", default="127.0.0.1:0", show_default=True, help="Where ADS and the CA listen."
-    )
-    @click.option("--trust-domain", default="cluster.local", show_default=True, help="SPIFFE trust domain.")
-    @click.option("--service-cidr", default="10.96.0.0/16", show_default=True, help="Addresses of Services.")
-    @click.option("--pod-cidr", default="10.66.0.0/16", show_default=True, help="Addresses of pods.")
-    @click.option("--node", default="", help="Name of the local node: writes STATE/node/NAME.kubeconfig.")
-    def hauberkd(**given: Any) -> None:
-        """Hauberk's control plane: the Kubernetes API, its controllers, the CA and xDS."""
-        try:
-            options = _options(**given)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        log_to_stderr()
-        sys.exit(run(options, open_authority))
-
-    return hauberkd
+@click.command(name="hauberkd", epilog=EXAMPLES, context_settings={"max_content_width": 100})
+@click.option("--instance", default="default", show_default=True, help="Name of the instance.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Folder of what must outlive the machine's boots."
+)
+@click.option("--run", type=click.Path(path_type=Path), help="Folder of what a boot may forget.")
+@click.option(
+    "--key-file", type=click.Path(path_type=Path), help="Key that encrypts secrets; made if absent."
+)
+@click.option(
+    "--database", default="", help="sqlite:///PATH or postgresql://…; by default SQLite in --state."
+)
+@click.option(
+    "--api-listen", default="127.0.0.1:0", show_default=True, help="Where the Kubernetes API listens."
+)
+@click.option("--grpc-listen", default="127.0.0.1:0", show_default=True, help="Where ADS and the CA listen.")
+@click.option("--trust-domain", default="cluster.local", show_default=True, help="SPIFFE trust domain.")
+@click.option("--service-cidr", default="10.96.0.0/16", show_default=True, help="Addresses of Services.")
+@click.option("--pod-cidr", default="10.66.0.0/16", show_default=True, help="Addresses of pods.")
+@click.option("--node", default="", help="Name of the local node: writes STATE/node/NAME.kubeconfig.")
+def hauberkd(**given: Any) -> None:
+    """Hauberk's control plane: the Kubernetes API, its controllers, the CA and xDS."""
+    try:
+        options = _options(**given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    log_to_stderr()
+    sys.exit(run(options))
 
 
 def _options(
@@ -114,17 +104,19 @@ def _options(
     )
 
 
-def run(options: Options, open_authority: OpenAuthority) -> int:
+def run(options: Options) -> int:
     """Serve until a signal; the exit code."""
     code = 0
     try:
         prepare_folders(options)
         with instance_lock(options.state):
             sealer = open_key_file(options.key_file)
-            with open_authority(options, sealer) as authority:
-                asyncio.run(_until_signal(options, sealer, authority))
+            domain = TrustDomain(options.trust_domain)
+            authority = CertificateAuthority.open(options.state, sealer, trust_domain=domain)
+            asyncio.run(_until_signal(options, sealer, authority))
     except* (
         AlreadyRunningError,
+        AuthorityError,
         SealError,
         DatabaseError,
         ApiError,
@@ -138,7 +130,7 @@ def run(options: Options, open_authority: OpenAuthority) -> int:
     return code
 
 
-async def _until_signal(options: Options, sealer: Sealer, authority: Authority) -> None:
+async def _until_signal(options: Options, sealer: Sealer, authority: CertificateAuthority) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

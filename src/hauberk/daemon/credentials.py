@@ -2,43 +2,20 @@
 
 import ssl
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hauberk.daemon.files import private_folder, replace_file
+from hauberk.identity.authority import CertificateAuthority
+from hauberk.identity.bundle import chain_pem
 from hauberk.identity.certificate import generate_key
 from hauberk.store.kubeconfig import Connection, format_kubeconfig
 
-SERVING_LIFETIME = timedelta(days=30)
-ADMIN_LIFETIME = timedelta(days=365)
-NODE_LIFETIME = timedelta(days=7)
 SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "hauberkd")
-
-
-class ApiIssuer(Protocol):
-    """What of the certificate authority the API's own certificates need."""
-
-    def root_pem(self) -> bytes:
-        """The certificates to trust."""
-
-    def api_server(
-        self, public_key: ec.EllipticCurvePublicKey, names: tuple[str, ...], lifetime: timedelta
-    ) -> bytes:
-        """A serving certificate and its intermediate, PEM."""
-
-    def api_client(
-        self,
-        public_key: ec.EllipticCurvePublicKey,
-        common_name: str,
-        organizations: tuple[str, ...],
-        lifetime: timedelta,
-    ) -> bytes:
-        """A client certificate and its intermediate, PEM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +33,32 @@ class Credential:
         return leaf.not_valid_before_utc + lifetime * 2 / 3
 
 
-def serving_credential(issuer: ApiIssuer, host: str) -> Credential:
+def serving_credential(authority: CertificateAuthority, host: str) -> Credential:
     """For the API's and the gRPC port, at `host` and under the names that pods know it by."""
     names = tuple(dict.fromkeys((*SERVER_NAMES, host, "127.0.0.1")))
     key = generate_key()
-    return Credential(issuer.api_server(key.public_key(), names, SERVING_LIFETIME), _key_pem(key))
+    return Credential(chain_pem(authority.sign_api_server(key.public_key(), names).chain), _key_pem(key))
 
 
 def client_credential(
-    issuer: ApiIssuer, common_name: str, organizations: tuple[str, ...], lifetime: timedelta
+    authority: CertificateAuthority, common_name: str, organizations: tuple[str, ...]
 ) -> Credential:
+    """A client certificate of the API and its fresh key."""
     key = generate_key()
-    return Credential(
-        issuer.api_client(key.public_key(), common_name, organizations, lifetime), _key_pem(key)
-    )
+    issued = authority.sign_api_client(key.public_key(), common_name, organizations)
+    return Credential(chain_pem(issued.chain), _key_pem(key))
 
 
-def write_kubeconfig(path: Path, server: str, issuer: ApiIssuer, credential: Credential, user: str) -> None:
+def write_kubeconfig(
+    path: Path, server: str, authority: CertificateAuthority, credential: Credential, user: str
+) -> None:
     """A kubeconfig that only its owner can read.
 
     Raises:
         OSError: it could not be written.
     """
     private_folder(path.parent)
-    connection = Connection(server, issuer.root_pem(), credential.chain, credential.key)
+    connection = Connection(server, authority.roots_pem, credential.chain, credential.key)
     replace_file(path, format_kubeconfig(connection, user=user).encode())
 
 

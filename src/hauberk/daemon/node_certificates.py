@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from hauberk.daemon.admission import Refusal
-from hauberk.daemon.credentials import ApiIssuer
 from hauberk.daemon.signing_request import CLIENT_SIGNER, Granted, is_open, judge, with_condition
+from hauberk.identity.authority import AuthorityError, CertificateAuthority
+from hauberk.identity.bundle import chain_pem
 from hauberk.model import kinds
 from hauberk.model.kind import Object
 from hauberk.store.client import ApiError, Client, Event
@@ -26,13 +27,13 @@ class NodeCertificates:
         client: Client,
         requests: Informer,
         nodes: Mapping[tuple[str, str], Object],
-        issuer: ApiIssuer,
+        authority: CertificateAuthority,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._requests = requests
         self._nodes = nodes
-        self._issuer = issuer
+        self._authority = authority
         self._now = now
         self._queue = WorkQueue()
 
@@ -44,7 +45,7 @@ class NodeCertificates:
             try:
                 await self._work(key[1])
                 self._queue.succeeded(key)
-            except (ApiError, OSError) as error:
+            except (ApiError, AuthorityError, OSError) as error:
                 seconds = self._queue.failed(key)
                 log.warning("certificate request %s: %s; again in %.1f s", key[1], error, seconds)
             finally:
@@ -81,11 +82,11 @@ class NodeCertificates:
             )
         if granted.signer == CLIENT_SIGNER:
             user = f"system:node:{granted.node}"
-            chain = self._issuer.api_client(granted.public_key, user, ("system:nodes",), granted.lifetime)
+            issued = self._authority.sign_api_client(granted.public_key, user, ("system:nodes",))
         else:
-            chain = self._issuer.api_server(granted.public_key, granted.names, granted.lifetime)
+            issued = self._authority.sign_api_server(granted.public_key, granted.names)
         signed = copy.deepcopy(request)
-        signed.setdefault("status", {})["certificate"] = base64.b64encode(chain).decode()
+        signed.setdefault("status", {})["certificate"] = base64.b64encode(chain_pem(issued.chain)).decode()
         await self._client.update(kinds.CERTIFICATE_SIGNING_REQUEST, signed, subresource="status")
         log.info("certificate request %s: signed for node %s", request["metadata"]["name"], granted.node)
 

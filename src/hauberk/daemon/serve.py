@@ -1,12 +1,11 @@
 """Puts the control plane together, in the order in which its parts need one another, and takes it apart again."""
 
 import asyncio
-import functools
 import json
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +16,8 @@ from aiohttp import web
 from hauberk.daemon import admission, ports
 from hauberk.daemon.admission import Refusal
 from hauberk.daemon.api import Api
-from hauberk.daemon.authority import Authority
+from hauberk.daemon.certificate_service import certificate_service
 from hauberk.daemon.credentials import (
-    ADMIN_LIFETIME,
-    NODE_LIFETIME,
-    SERVING_LIFETIME,
     ClientTls,
     Credential,
     ServingTls,
@@ -37,6 +33,7 @@ from hauberk.daemon.options import Listen, Options
 from hauberk.daemon.pages import Pages
 from hauberk.daemon.peer import Peer, peer_of
 from hauberk.daemon.tasks import background
+from hauberk.identity.authority import AuthorityError, CertificateAuthority
 from hauberk.identity.spiffe_id import TrustDomain
 from hauberk.mesh.ads import Discovery, UnauthenticatedError
 from hauberk.mesh.proxy import Proxy
@@ -49,7 +46,7 @@ from hauberk.store.node_proxy import HttpNodeProxy
 from hauberk.workloads.controllers import KINDS
 from hauberk.workloads.run import kind_named, run_controllers
 
-LONGEST_SLEEP = timedelta(hours=1)
+LONGEST_SLEEP = timedelta(minutes=10)
 """Renewals look at the clock at least this often: clocks are set, machines sleep."""
 _RETRY_SECONDS = 60.0
 
@@ -60,7 +57,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def serve(options: Options, api: Api, authority: Authority, stop: asyncio.Event) -> None:
+async def serve(options: Options, api: Api, authority: CertificateAuthority, stop: asyncio.Event) -> None:
     """Serve until `stop` is set.
 
     Raises:
@@ -73,7 +70,7 @@ async def serve(options: Options, api: Api, authority: Authority, stop: asyncio.
 
 
 class _ControlPlane:
-    def __init__(self, options: Options, api: Api, authority: Authority) -> None:
+    def __init__(self, options: Options, api: Api, authority: CertificateAuthority) -> None:
         self._options = options
         self._api = api
         self._authority = authority
@@ -94,13 +91,13 @@ class _ControlPlane:
         async with AsyncExitStack() as stack:
             serving = serving_credential(authority, options.api_listen.host)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.state)))
-            tls = ServingTls(serving, authority.root_pem(), scratch)
-            to_nodes = ClientTls(self._node_client(), authority.root_pem(), scratch)
+            tls = ServingTls(serving, authority.roots_pem, scratch)
+            to_nodes = ClientTls(self._node_client(), authority.roots_pem, scratch)
             self._api.server.node_proxy = HttpNodeProxy(
                 self._api.server.objects, kinds.NODE, to_nodes.context
             )
             grpc_port = GrpcPort(
-                ports.remembered(options.grpc_listen, options.state, "grpc"), serving, authority.root_pem()
+                ports.remembered(options.grpc_listen, options.state, "grpc"), serving, authority.roots_pem
             )
             tasks = await stack.enter_async_context(background())
             for informer in self._informers.values():
@@ -109,7 +106,9 @@ class _ControlPlane:
             for informer in self._informers.values():
                 await informer.synced.wait()
             self._feed.flush()
-            grpc_at = await grpc_port.start([self._discovery.handler(), authority.handler(self._judge)])
+            grpc_at = await grpc_port.start(
+                [self._discovery.handler(), certificate_service(authority, self._judge)]
+            )
             stack.push_async_callback(grpc_port.stop)
             wanted = ports.remembered(options.api_listen, options.state, "api")
             api_at = await stack.enter_async_context(self._api_port(wanted, tls))
@@ -118,9 +117,9 @@ class _ControlPlane:
             self._write_credentials(server)
             tasks.start(self._renew(tls, to_nodes, grpc_port, server), "renewal")
             tasks.start(self._sign_for_nodes(), "node certificates")
-            roots = functools.partial(_text, authority.root_pem)
             tasks.start(
-                run_controllers(self._client, roots, informers=self._informers.values()), "controllers"
+                run_controllers(self._client, self._root_certificates, informers=self._informers.values()),
+                "controllers",
             )
             ready = write_ready_file(options.run, server, grpc_at)
             stack.callback(ready.unlink, missing_ok=True)
@@ -144,45 +143,44 @@ class _ControlPlane:
     def _write_credentials(self, server: str) -> None:
         """The administrator's and the node's kubeconfig, with fresh certificates."""
         options, authority = self._options, self._authority
-        admin = client_credential(authority, "hauberk-admin", ("system:masters",), ADMIN_LIFETIME)
+        admin = client_credential(authority, "hauberk-admin", ("system:masters",))
         write_kubeconfig(options.state / "admin.kubeconfig", server, authority, admin, "hauberk-admin")
         if options.node:
             user = f"system:node:{options.node}"
-            credential = client_credential(authority, user, ("system:nodes",), NODE_LIFETIME)
+            credential = client_credential(authority, user, ("system:nodes",))
             path = options.state / "node" / f"{options.node}.kubeconfig"
             write_kubeconfig(path, server, authority, credential, user)
 
     async def _renew(self, tls: ServingTls, to_nodes: ClientTls, grpc_port: GrpcPort, server: str) -> None:
         """Rotate the CA and renew certificates as they come due, for ever."""
         credential = serving_credential(self._authority, self._options.api_listen.host)
-        node_due = utc_now() + NODE_LIFETIME / 3
-        roots = self._authority.root_pem()
+        roots = self._authority.roots_pem
         while True:
             try:
-                due = self._authority.rotate(utc_now())
-                if utc_now() >= credential.renew_at or self._authority.root_pem() != roots:
+                due = self._authority.rotate()
+                if utc_now() >= credential.renew_at or self._authority.roots_pem != roots:
                     credential = serving_credential(self._authority, self._options.api_listen.host)
-                    roots = self._authority.root_pem()
+                    roots = self._authority.roots_pem
                     tls.trust(roots)
                     tls.use(credential)
                     to_nodes.trust(roots)
                     to_nodes.use(self._node_client())
                     grpc_port.renew(credential, roots)
                     self._write_credentials(server)
-                    log.info("renewed the serving certificate without a restart")
-                if utc_now() >= node_due:
-                    self._write_credentials(server)
-                    node_due = utc_now() + NODE_LIFETIME / 3
-            except OSError as error:
+                    log.info("renewed hauberkd's certificates without a restart")
+            except (OSError, AuthorityError) as error:
                 log.error("renewal: %s; trying again in %.0f s", error, _RETRY_SECONDS)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            next_due = min(due, credential.renew_at, node_due, utc_now() + LONGEST_SLEEP)
+            next_due = min(due, credential.renew_at, utc_now() + LONGEST_SLEEP)
             await asyncio.sleep(max(1.0, (next_due - utc_now()).total_seconds()))
+
+    def _root_certificates(self) -> str:
+        return self._authority.roots_pem.decode()
 
     def _node_client(self) -> Credential:
         """hauberkd's own certificate towards nodes' APIs."""
-        return client_credential(self._authority, "hauberkd", ("system:masters",), SERVING_LIFETIME)
+        return client_credential(self._authority, "hauberkd", ("system:masters",))
 
     async def _sign_for_nodes(self) -> None:
         requests = self._informers["certificates.k8s.io", "CertificateSigningRequest"]
@@ -221,10 +219,6 @@ def write_ready_file(run: Path, server: str, grpc_at: Listen) -> Path:
     content = {"pid": os.getpid(), "api": server, "grpc": str(grpc_at)}
     replace_file(path, json.dumps(content).encode(), mode=0o644)
     return path
-
-
-def _text(pem: Callable[[], bytes]) -> str:
-    return pem().decode()
 
 
 def prepare_folders(options: Options) -> None:

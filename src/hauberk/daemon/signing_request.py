@@ -8,7 +8,7 @@ import base64
 import binascii
 import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from cryptography import x509
@@ -21,7 +21,6 @@ from hauberk.model.kind import Object
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 SERVING_SIGNER = "kubernetes.io/kubelet-serving"
 SIGNERS = (CLIENT_SIGNER, SERVING_SIGNER)
-LONGEST, SHORTEST = timedelta(days=7), timedelta(minutes=10)
 _USAGES = {
     CLIENT_SIGNER: ({"client auth"}, {"client auth", "digital signature", "key encipherment"}),
     SERVING_SIGNER: ({"server auth"}, {"server auth", "digital signature", "key encipherment"}),
@@ -30,13 +29,12 @@ _USAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What to sign: for this key, this node, these names (of a serving certificate), so long."""
+    """What to sign: for this key, this node, these names (of a serving certificate)."""
 
     signer: str
     public_key: ec.EllipticCurvePublicKey
     node: str
     names: tuple[str, ...]
-    lifetime: timedelta
 
 
 def is_open(request: Object) -> bool:
@@ -84,8 +82,7 @@ def judge(request: Object, addresses: frozenset[str]) -> Granted | Refusal:
         return Refusal("expected at least one DNS name or IP address in a serving certificate")
     if foreign := set(names) - addresses - {node}:
         return Refusal(f"node {node} has not the address {', '.join(sorted(foreign))}")
-    wanted = timedelta(seconds=spec.get("expirationSeconds") or LONGEST.total_seconds())
-    return Granted(signer, key, node, names, max(SHORTEST, min(wanted, LONGEST)))
+    return Granted(signer, key, node, names)
 
 
 def _parse(encoded: str) -> x509.CertificateSigningRequest | Refusal:
