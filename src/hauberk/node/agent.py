@@ -1,0 +1,191 @@
+"""The node agent: registers the node, keeps one worker a pod bound to it, forgets what is gone."""
+
+import asyncio
+import logging
+import os
+import platform
+import shutil
+from typing import Any
+
+from hauberk.model.kind import Object
+from hauberk.model.kinds import NODE, POD
+from hauberk.node import pod_record
+from hauberk.node.events import now
+from hauberk.node.pod_record import NoAddressLeftError, PodRecord
+from hauberk.node.pod_setup import Node, PodSetup
+from hauberk.node.pod_worker import PodWorker
+from hauberk.store.client import ApiError, Event
+from hauberk.store.informer import Informer
+
+log = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 10.0
+
+
+class Agent:
+    """All pods of one node. `pods` is by UID."""
+
+    def __init__(self, node: Node, kubelet_port: int) -> None:
+        self._node = node
+        self._kubelet_port = kubelet_port
+        self._records = pod_record.load(node.settings)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._informer = Informer(node.client, POD, field_selector=f"spec.nodeName={node.settings.name}")
+        self.pods: dict[str, PodWorker] = {}
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Until cancelled; sets `ready` once the pods of this node are known and those that ran are found again."""
+        await self._node.network.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._node.events.run())
+            group.create_task(self._heartbeat())
+            group.create_task(self._informer.run())
+            await self._informer.synced.wait()
+            await self._forget_unknown()
+            self._informer.subscribe(self._see)
+            ready.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for task in self._tasks.values():
+                    task.cancel()
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def find(self, namespace: str, name: str) -> PodWorker | None:
+        """The pod of that name, the one not being deleted if there are two."""
+        found = [
+            each
+            for each in self.pods.values()
+            if (each.record.namespace, each.record.name) == (namespace, name)
+        ]
+        return found[-1] if found else None
+
+    def _see(self, event: Event) -> None:
+        pod = event.object
+        uid = pod["metadata"]["uid"]
+        worker = self.pods.get(uid)
+        if event.type == "DELETED":
+            if worker is not None:
+                worker.update(None)
+        elif worker is not None:
+            worker.update(pod)
+        else:
+            self._begin(uid, pod)
+
+    def _begin(self, uid: str, pod: Object) -> None:
+        try:
+            record = self._records.get(uid) or pod_record.allocate(
+                self._node.settings, pod, self._records.values()
+            )
+        except NoAddressLeftError as error:
+            self._node.events.tell(pod, "FailedCreatePodSandBox", str(error), warning=True)
+            log.error("%s", error)
+            return
+        self._records[uid] = record
+        worker = self.pods[uid] = PodWorker(self._node, record, pod)
+        task = self._tasks[uid] = asyncio.create_task(
+            worker.run(), name=f"pod {record.namespace}/{record.name}"
+        )
+        task.add_done_callback(lambda done: self._finished(uid, done))
+
+    def _finished(self, uid: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(uid, None)
+        if task.cancelled():
+            return
+        record = self._records.pop(uid)
+        self.pods.pop(uid)
+        if (error := task.exception()) is not None:
+            log.error("%s/%s: %r", record.namespace, record.name, error, exc_info=error)
+
+    async def _forget_unknown(self) -> None:
+        """Pods that left the API while no agent was here: stopped as if deleted now, and what is left removed."""
+        known = {pod["metadata"]["uid"] for pod in self._informer.cache.values()}
+        for uid in set(self._records) - known:
+            await remove_pod(self._node, self._records.pop(uid))
+        for uid in self._node.network.uids() - known:
+            await self._node.network.detach_unknown(uid)
+        runs = self._node.settings.run / "pods"
+        for entry in list(runs.iterdir()) if runs.is_dir() else []:
+            if entry.name not in known:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            try:
+                await self._report()
+            except ApiError as error:
+                log.warning("node %s: %s", self._node.settings.name, error.message)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _report(self) -> None:
+        settings, client = self._node.settings, self._node.client
+        reported = {"status": _status(self._kubelet_port)}
+        try:
+            await client.patch(NODE, None, settings.name, reported, subresource="status")
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            labels = {"kubernetes.io/hostname": settings.name, "kubernetes.io/os": "linux"}
+            await client.create(
+                NODE,
+                {
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "metadata": {"name": settings.name, "labels": labels},
+                    "spec": {"podCIDR": str(settings.pod_cidr), "podCIDRs": [str(settings.pod_cidr)]},
+                },
+            )
+            await client.patch(NODE, None, settings.name, reported, subresource="status")
+
+
+async def remove_pod(node: Node, record: PodRecord) -> None:
+    """Stops a pod of which only the record is left, and removes everything of it."""
+    containers = node.settings.pod_state(record.uid) / "containers"
+    for folder in containers.glob("*/*"):
+        await node.driver.signal(folder, 9)
+    pod: Object = {
+        "metadata": {"name": record.name, "namespace": record.namespace, "uid": record.uid},
+        "spec": {},
+    }
+    await PodSetup(node, record, pod, lambda: None).down()
+    shutil.rmtree(node.settings.pod_state(record.uid), ignore_errors=True)
+
+
+def _status(port: int) -> dict[str, Any]:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+    capacity = {"cpu": str(os.cpu_count() or 1), "memory": f"{pages}Ki", "pods": str(pod_record.MOST_PODS)}
+    moment = now()
+
+    def condition(kind: str, status: str, reason: str, message: str) -> dict[str, str]:
+        return {
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": moment, "lastTransitionTime": moment,
+        }  # fmt: skip
+
+    return {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "conditions": [
+            condition("MemoryPressure", "False", "NodeHasSufficientMemory", "memory is sufficient"),
+            condition("DiskPressure", "False", "NodeHasNoDiskPressure", "disk is sufficient"),
+            condition("Ready", "True", "NodeReady", "hauberk-node runs pods"),
+        ],
+        "addresses": [
+            {"type": "InternalIP", "address": "127.0.0.1"},
+            {"type": "Hostname", "address": platform.node()},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "nodeInfo": {
+            "machineID": "",
+            "systemUUID": "",
+            "bootID": "",
+            "kernelVersion": platform.release(),
+            "osImage": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
+            "containerRuntimeVersion": "hauberk-sandbox://0.1.0",
+            "kubeletVersion": "v1.32.0-hauberk",
+            "kubeProxyVersion": "",
+            "operatingSystem": "linux",
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(
+                platform.machine(), platform.machine()
+            ),
+        },
+    }

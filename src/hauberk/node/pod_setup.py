@@ -1,0 +1,105 @@
+"""What a pod needs before its first program starts, and its undoing: network, sockets, identity, proxy, volumes."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hauberk.model.kind import Object
+from hauberk.node.container_spec import SPIFFE_SOCKET
+from hauberk.node.driver import Driver
+from hauberk.node.events import EventRecorder
+from hauberk.node.network import Network, PodNetwork
+from hauberk.node.pod_record import PodRecord
+from hauberk.node.pod_socket import PodSocket
+from hauberk.node.proxy import ProxyProcess, bootstrap, write_bootstrap
+from hauberk.node.settings import Settings
+from hauberk.store.client import Client
+
+
+class PodServices(Protocol):
+    """What one pod is served under its own identity, at two Unix sockets of the node's own."""
+
+    async def start(self, xds: Path, workload: Path) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """All that a pod's worker is given."""
+
+    settings: Settings
+    client: Client
+    network: Network
+    driver: Driver
+    events: EventRecorder
+    services: Callable[[PodRecord, Object], PodServices]
+    launcher: Path
+    """`hauberk-sandbox`."""
+    proxy: Path
+    """`hauberk-proxy`."""
+
+
+class PodSetup:
+    """Made or found again for one pod by `up`; nothing is left after `down`."""
+
+    def __init__(
+        self, node: Node, record: PodRecord, pod: Object, proxy_restarted: Callable[[], None]
+    ) -> None:
+        self._node = node
+        self._record = record
+        self._pod = pod
+        self.run = node.settings.pod_run(record.uid)
+        self.network: PodNetwork = node.network.of(record.uid, record.ip, record.gateway)
+        self._services = node.services(record, pod)
+        behind = self.run / "node"
+        self._sockets = [
+            PodSocket(self.run / "xds.sock", self.network.gate, behind / "xds"),
+            PodSocket(self.run / "spiffe" / SPIFFE_SOCKET, self.network.pod, behind / "workload"),
+        ]
+        self.proxy = ProxyProcess(
+            record,
+            self.network,
+            self.run,
+            launcher=node.launcher,
+            binary=node.proxy,
+            restarted=proxy_restarted,
+        )
+
+    async def up(self) -> None:
+        """Returns when the proxy is ready. Raises `CommandError` or `OSError`; may be called again."""
+        for folder, mode in ((self.run, 0o711), (self.run / "node", 0o700), (self.run / "spiffe", 0o755)):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)
+        # RUN is gone after a reboot, as the namespaces are; the mark tells of a network made to its end.
+        mark = self.run / "network"
+        if not (mark.exists() and self.network.gate.exists() and self.network.pod.exists()):
+            await self._node.network.attach(self.network)
+            mark.touch()
+        await self._services.start(self.run / "node" / "xds", self.run / "node" / "workload")
+        for socket in self._sockets:
+            await socket.start()
+        write_bootstrap(
+            self.run, bootstrap(self._record, self._pod, self.run, self._node.settings.trust_domain)
+        )
+        self.proxy.start()
+        await self.proxy.ready()
+
+    async def abandon(self) -> None:
+        """The agent leaves; proxy, namespaces and containers stay."""
+        await self.proxy.abandon()
+        await self._stop_serving()
+
+    async def down(self) -> None:
+        """Drains the proxy, then removes everything but the pod's state folder."""
+        await self.proxy.stop()
+        await self._stop_serving()
+        await self._node.network.detach(self.network)
+        shutil.rmtree(self.run, ignore_errors=True)
+
+    async def _stop_serving(self) -> None:
+        for socket in self._sockets:
+            await socket.stop()
+        await self._services.stop()

@@ -1,0 +1,275 @@
+"""One pod from its binding to its end: set up, init containers, containers, status, teardown."""
+
+import asyncio
+import logging
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hauberk.model.kind import Kind, Object
+from hauberk.model.kinds import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET
+from hauberk.node import container_spec, environment
+from hauberk.node.command import CommandError
+from hauberk.node.container_spec import ImageRefusedError
+from hauberk.node.container_worker import ContainerWorker
+from hauberk.node.driver import ContainerSpec, ContainerState
+from hauberk.node.environment import ConfigurationError, References
+from hauberk.node.events import now
+from hauberk.node.pod_record import PodRecord
+from hauberk.node.pod_setup import Node, PodSetup
+from hauberk.node.pod_status import status
+from hauberk.node.volumes import Volumes
+from hauberk.store.client import ApiError
+
+log = logging.getLogger(__name__)
+LEAST_WAIT, MOST_WAIT = 0.2, 10.0
+
+
+class PodWorker:
+    """`run` it in a task; `update` it with what the API says. It ends when the pod is gone from here."""
+
+    def __init__(self, node: Node, record: PodRecord, pod: Object) -> None:
+        self.record = record
+        self.pod = pod
+        self._node = node
+        self._policy = pod["spec"].get("restartPolicy") or "Always"
+        self._deleting = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._published: dict[str, Any] | None = None
+        self._network_ready = False
+        self._started_at = (pod.get("status") or {}).get("startTime") or now()
+        self._message: tuple[str, str] | None = None
+        self._tokens: dict[str, str] = {}
+        self._setup = PodSetup(node, record, pod, self._proxy_restarted)
+        init_policy = "Never" if self._policy == "Never" else "OnFailure"
+        spec = pod["spec"]
+        self.init = [self._worker(each, init_policy) for each in spec.get("initContainers") or ()]
+        self.main = [self._worker(each, self._policy) for each in spec["containers"]]
+        self.update(pod)
+
+    def update(self, pod: Object | None) -> None:
+        """The pod as it is now in the API; None when it is there no more."""
+        if pod is None or "deletionTimestamp" in pod["metadata"]:
+            self._deleting.set()
+        if pod is not None:
+            self.pod = pod
+
+    def worker(self, container: str) -> ContainerWorker | None:
+        """The worker of the container of that name."""
+        return next((each for each in [*self.main, *self.init] if each.progress.name == container), None)
+
+    async def run(self) -> None:
+        publishing = asyncio.create_task(self._publish_changes())
+        work = asyncio.create_task(self._work())
+        deleting = asyncio.create_task(self._deleting.wait())
+        try:
+            await asyncio.wait({work, deleting}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done() and not work.cancelled() and (error := work.exception()) is not None:
+                log.error("%s/%s: %r", self.record.namespace, self.record.name, error, exc_info=error)
+                self._message = ("NodeError", str(error))
+                self._dirty.set()
+            await deleting
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await self._end()
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await self._setup.abandon()
+            raise
+        finally:
+            publishing.cancel()
+            deleting.cancel()
+
+    async def _work(self) -> None:
+        if (self.pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+            return
+        self._dirty.set()
+        await self._set_up()
+        if self.record.gateway:
+            await self._be_gateway()
+        for each in self.init:
+            await each.run() if not each.progress.succeeded else None
+            if not each.progress.succeeded:
+                break
+        else:
+            async with asyncio.TaskGroup() as group:
+                for each in self.main:
+                    group.create_task(each.run())
+        # The pod has finished: its proxy leaves after its program.
+        self._network_ready = False
+        self._dirty.set()
+        await self._setup.down()
+
+    async def _set_up(self) -> None:
+        wait = LEAST_WAIT
+        while True:
+            try:
+                await self._setup.up()
+                break
+            except (CommandError, OSError) as error:
+                self._node.events.tell(self.pod, "FailedCreatePodSandBox", str(error), warning=True)
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+                wait = min(wait * 2, MOST_WAIT)
+        self._network_ready = True
+        self._dirty.set()
+
+    async def _be_gateway(self) -> None:
+        """The proxy is the program: it has run since the set-up, and ends with the pod."""
+        began = now()
+        for each in self.main:
+            try:
+                container_spec.check_image(
+                    self.pod["spec"]["containers"][self.main.index(each)], gateway=True
+                )
+            except ImageRefusedError as error:
+                each.progress.waiting = ("ErrImagePull", str(error))
+                continue
+            each.progress.state = ContainerState(phase="running", started_at=began)
+            each.progress.started = each.progress.ready = True
+        self._dirty.set()
+        await asyncio.Event().wait()
+
+    async def _end(self) -> None:
+        metadata = self.pod["metadata"]
+        grace = metadata.get("deletionGracePeriodSeconds")
+        if grace is None:
+            grace = self.pod["spec"].get("terminationGracePeriodSeconds")
+        seconds = 30.0 if grace is None else float(grace)
+        running = [
+            each for each in [*self.main, *self.init] if each.progress.running and not self.record.gateway
+        ]
+        if running:
+            self._node.events.tell(self.pod, "Killing", "Stopping the pod's containers")
+        async with asyncio.TaskGroup() as group:
+            for each in running:
+                group.create_task(each.stop(seconds))
+        await self._setup.down()
+        await self._delete_object()
+        shutil.rmtree(self._node.settings.pod_state(self.record.uid), ignore_errors=True)
+
+    async def _delete_object(self) -> None:
+        wait = LEAST_WAIT
+        while True:
+            try:
+                await self._node.client.delete(
+                    POD, self.record.namespace, self.record.name, uid=self.record.uid, grace_period_seconds=0
+                )
+                return
+            except ApiError as error:
+                if error.code in {404, 409}:
+                    return
+                log.warning("%s/%s: delete: %s", self.record.namespace, self.record.name, error.message)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = min(wait * 2, MOST_WAIT)
+
+    def _worker(self, container: Mapping[str, Any], policy: str) -> ContainerWorker:
+        return ContainerWorker(
+            self._node, self.record, self.pod, container, policy, self._build, self._dirty.set
+        )
+
+    async def _build(self, container: Mapping[str, Any], attempt: int) -> ContainerSpec:
+        references = await self._references()
+        await self._tokens_for_volumes()
+        await self._bind_claims()
+        folder = self._node.settings.pod_state(self.record.uid)
+        volumes = Volumes(self.record, folder, self._node.settings.volumes)
+        directories = await asyncio.to_thread(volumes.prepare, self.pod, references, self._tokens)
+        return container_spec.build(
+            self._node.settings,
+            self.record,
+            self._setup.network,
+            self.pod,
+            container,
+            attempt,
+            references,
+            directories,
+        )
+
+    async def _references(self) -> References:
+        config_maps, secrets = environment.referenced(self.pod)
+        return References(await self._read(CONFIG_MAP, config_maps), await self._read(SECRET, secrets))
+
+    async def _read(self, kind: Kind, names: set[str]) -> dict[str, Object]:
+        found = {}
+        for name in sorted(names):
+            try:
+                found[name] = await self._node.client.get(kind, self.record.namespace, name)
+            except ApiError as error:
+                if error.code not in {403, 404}:
+                    raise ConfigurationError(f'{kind.singular} "{name}": {error.message}') from error
+        return found
+
+    async def _tokens_for_volumes(self) -> None:
+        for volume in self.pod["spec"].get("volumes") or ():
+            for source in (volume.get("projected") or {}).get("sources") or ():
+                if "serviceAccountToken" in source:
+                    raise ConfigurationError(
+                        f'volume "{volume["name"]}": service account tokens are not projected yet; remove the source'
+                    )
+
+    async def _bind_claims(self) -> None:
+        """A claim of a local directory is bound as soon as a pod uses it."""
+        for volume in self.pod["spec"].get("volumes") or ():
+            if claim := volume.get("persistentVolumeClaim"):
+                name = claim["claimName"]
+                try:
+                    found = await self._node.client.get(PERSISTENT_VOLUME_CLAIM, self.record.namespace, name)
+                    if (found.get("status") or {}).get("phase") != "Bound":
+                        capacity = ((found["spec"].get("resources") or {}).get("requests")) or {}
+                        bound = {
+                            "phase": "Bound",
+                            "accessModes": found["spec"].get("accessModes"),
+                            "capacity": capacity,
+                        }
+                        await self._node.client.patch(
+                            PERSISTENT_VOLUME_CLAIM,
+                            self.record.namespace,
+                            name,
+                            {"status": bound},
+                            subresource="status",
+                        )
+                except ApiError as error:
+                    raise ConfigurationError(f'persistentvolumeclaim "{name}": {error.message}') from error
+
+    def _proxy_restarted(self) -> None:
+        self._node.events.tell(
+            self.pod, "ProxyRestarted", "The pod's proxy ended and was started again", warning=True
+        )
+
+    async def _publish_changes(self) -> None:
+        wait = LEAST_WAIT
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            wanted = self._status()
+            if wanted == self._published:
+                continue
+            try:
+                # A test of the UID: a pod of the same name may have taken this one's place.
+                patch = {"metadata": {"uid": self.record.uid}, "status": wanted}
+                self.pod = await self._node.client.patch(
+                    POD, self.record.namespace, self.record.name, patch, subresource="status"
+                )
+                self._published, wait = wanted, LEAST_WAIT
+            except ApiError as error:
+                if error.code in {404, 409}:
+                    continue
+                log.warning("%s/%s: status: %s", self.record.namespace, self.record.name, error.message)
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+                wait = min(wait * 2, MOST_WAIT)
+                self._dirty.set()
+
+    def _status(self) -> dict[str, Any]:
+        return status(
+            self.pod,
+            address=self.record.address,
+            started_at=self._started_at,
+            now=now(),
+            network_ready=self._network_ready,
+            init=[each.progress for each in self.init],
+            main=[each.progress for each in self.main],
+            message=self._message,
+        )
