@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ from envoy.type.matcher.v3 import path_pb2, string_pb2
 
 from hauberk.mesh import filters
 from hauberk.mesh.registry import Configuration, Labels, Mesh
+
+_log = logging.getLogger(__name__)
 
 _URI_PREFIX = "spiffe://"
 
@@ -79,12 +82,25 @@ class Authorization:
         rbac = rbac_pb2.RBAC(action=envoy_action)
         for policy in policies:
             for index, rule in enumerate(policy.spec.get("rules") or ()):
-                translated = _Rule(
-                    rule, self.trust_domain, policy.namespace, denies=action == "DENY", http=http
-                ).translate()
+                translated = self._rule(policy, index, rule, denies=action == "DENY", http=http)
                 if translated is not None:
                     rbac.policies[policy_name(policy, index)].CopyFrom(translated)
         return rbac
+
+    def _rule(
+        self, policy: Configuration, index: int, rule: Mapping[str, Any], *, denies: bool, http: bool
+    ) -> rbac_pb2.Policy | None:
+        """A rule that makes no sense (the API admits none) fails closed: it allows nothing, or denies everything."""
+        try:
+            return _Rule(rule, self.trust_domain, policy.namespace, denies=denies, http=http).translate()
+        except ValueError as error:
+            _log.error("authorization: %s: %s", policy_name(policy, index), error)
+            if not denies:
+                return None
+            everything = rbac_pb2.Policy()
+            everything.principals.add(any=True)
+            everything.permissions.add(any=True)
+            return everything
 
 
 def policy_name(policy: Configuration, rule: int) -> str:

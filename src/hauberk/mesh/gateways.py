@@ -17,7 +17,7 @@ from hauberk.mesh.authorization import Authorization
 from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.proxy import Proxy
-from hauberk.mesh.registry import Configuration, Labels, Mesh, Service, ServiceView
+from hauberk.mesh.registry import Configuration, Labels, Mesh, Service
 from hauberk.mesh.virtual_services import Client, Translation, http_routes, tcp_routes, uses_cors
 
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
@@ -77,7 +77,7 @@ class GatewayInputs:
     gateways: Sequence[Configuration]
     virtual_services: Sequence[Configuration]
     """Those that the gateway's namespace may see, the oldest first."""
-    views: Mapping[str, ServiceView]
+    hosts: Mapping[str, Service]
     services: Sequence[Service]
     """Those that select the gateway's pod."""
     authorization: Authorization
@@ -272,7 +272,7 @@ def _translation(server: Server, gateway_name: str, inputs: GatewayInputs) -> Tr
         port=server.number,
         gateway=gateway_name,
         client=Client(inputs.proxy.namespace, inputs.proxy.labels),
-        services={host: view.service for host, view in inputs.views.items()},
+        services=inputs.hosts,
     )
 
 

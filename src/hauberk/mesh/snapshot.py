@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from hauberk.mesh.authorization import authorize, select_authorization_policies
+from hauberk.mesh.authorization import Authorization, authorize, select_authorization_policies
 from hauberk.mesh.clusters import black_hole_cluster
 from hauberk.mesh.gateways import GatewayInputs, gateway_resources
 from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
@@ -20,7 +20,7 @@ from hauberk.mesh.listeners import virtual_outbound
 from hauberk.mesh.names import dns_listener, dns_names
 from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
 from hauberk.mesh.proxy import Proxy
-from hauberk.mesh.registry import SECURITY, Registry, Service, exported
+from hauberk.mesh.registry import SECURITY, Labels, Registry, Service, Workload, exported
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
 from hauberk.mesh.routing import Routing, routing
 from hauberk.mesh.scope import Scope, ScopeIndex
@@ -60,6 +60,22 @@ class ProxyResources:
 
 _NOTHING = LayeredSet()
 
+ProxyKey = tuple[str, str, Labels]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What one proxy has for itself, and what it was derived from."""
+
+    routing: Routing
+    """Stands for all configurations and services: it is another object when one of them changes."""
+    workload: Workload | None
+    inputs: Inbound | GatewayInputs
+    sets: Mapping[str, ResourceSet]
+
+    def fits(self, routing: Routing, workload: Workload | None) -> bool:
+        return self.routing is routing and self.workload == workload
+
 
 class Interning:
     """Equal resources are one object, however often and for whomever they are derived."""
@@ -98,7 +114,7 @@ class Snapshot:
         self._interning = interning or Interning()
         self._outbound: dict[Scope, OutboundView] = {}
         self._before: dict[Scope, OutboundView] = {}
-        self._inbound: dict[tuple[Any, ...], tuple[tuple[Any, ...], dict[str, ResourceSet]]] = {}
+        self._proxies: dict[ProxyKey, Own] = {}
         self._routing = routing(registry, before)
         self._units = UnitIndex(registry, self._routing)
         self._scopes = ScopeIndex(registry, self._routing)
@@ -114,7 +130,7 @@ class Snapshot:
             return self
         later = Snapshot(registry, self._interning, self._routing)
         later._before = {**self._before, **self._outbound}
-        later._inbound = dict(self._inbound)
+        later._proxies = dict(self._proxies)
         return later
 
     def forget_scopes(self, keep: Iterable[Scope]) -> None:
@@ -185,71 +201,68 @@ class Snapshot:
         ]
         return {CLUSTER: clusters, LISTENER: listeners}
 
-    def _own(self, proxy: Proxy) -> dict[str, ResourceSet]:
-        if proxy.is_gateway:
-            return self._gateway(proxy)
+    def _own(self, proxy: Proxy) -> Mapping[str, ResourceSet]:
+        """The resources of this proxy alone, derived again only if something of theirs changed."""
         key = (proxy.namespace, proxy.name, proxy.labels)
-        mesh = self.registry.mesh
         workload = self.registry.workloads.get((proxy.namespace, proxy.name))
-        services = services_of(
-            proxy.namespace, proxy.labels, self._services_by_namespace.get(proxy.namespace, ())
-        )
+        known = self._proxies.get(key)
+        if known is not None and known.fits(self._routing, workload):
+            return known.sets
+        inputs: Inbound | GatewayInputs
+        inputs = self._gateway(proxy) if proxy.is_gateway else self._inbound(proxy, workload)
+        if known is not None and known.inputs == inputs:
+            sets = known.sets
+        elif isinstance(inputs, Inbound):
+            mesh = self.registry.mesh
+            sets = self._sets([inbound_listener(inputs, mesh), *inbound_clusters(inputs)])
+        else:
+            sets = self._sets(gateway_resources(inputs))
+        self._proxies[key] = Own(self._routing, workload, inputs, sets)
+        return sets
+
+    def _sets(self, messages: Iterable[Message]) -> dict[str, ResourceSet]:
+        made: dict[str, dict[str, Resource]] = {}
+        for message in messages:
+            resource = self._interning.resource(message.name, message)
+            made.setdefault(resource.type_url, {})[resource.name] = resource
+        return {type_url: ResourceSet(resources) for type_url, resources in made.items()}
+
+    def _inbound(self, proxy: Proxy, workload: Workload | None) -> Inbound:
+        mesh = self.registry.mesh
+        services = self._services_of(proxy)
         peers = select_peer_authentications(self._peer_authentications, proxy.namespace, proxy.labels, mesh)
-        policies = select_authorization_policies(
-            self._authorization_policies, proxy.namespace, proxy.labels, mesh
-        )
-        inputs: tuple[Any, ...] = (workload.ports if workload else (), tuple(services), peers, policies, mesh)
-        known = self._inbound.get(key)
-        if known and known[0] == inputs:
-            return known[1]
-        inbound = Inbound(
+        return Inbound(
             ports=inbound_ports(workload, services),
             service=services[0].host if services else "",
             peers=merge_peer_authentications(peers),
-            authorization=authorize(policies, mesh),
+            authorization=self._authorization(proxy),
         )
-        listener = self._interning.resource("virtualInbound", inbound_listener(inbound, mesh))
-        clusters = (self._interning.resource(one.name, one) for one in inbound_clusters(inbound))
-        made = {
-            LISTENER: ResourceSet({listener.name: listener}),
-            CLUSTER: ResourceSet({cluster.name: cluster for cluster in clusters}),
-        }
-        self._inbound[key] = (inputs, made)
-        return made
 
-    def _gateway(self, proxy: Proxy) -> dict[str, ResourceSet]:
-        registry, mesh = self.registry, self.registry.mesh
-        key = (proxy.namespace, proxy.name, proxy.labels)
-        inputs: tuple[Any, ...] = (id(registry.configurations), id(registry.services), self._routing, mesh)
-        known = self._inbound.get(key)
-        if known and known[0] == inputs:
-            return known[1]
-        policies = select_authorization_policies(
-            self._authorization_policies, proxy.namespace, proxy.labels, mesh
-        )
+    def _gateway(self, proxy: Proxy) -> GatewayInputs:
         visible = [
             virtual
             for virtual in self._routing.virtual_services
             if exported(frozenset(virtual.spec.get("exportTo") or ()), virtual.namespace, proxy.namespace)
         ]
-        services = self._services_by_namespace.get(proxy.namespace, ())
-        made: dict[str, dict[str, Resource]] = {}
-        for message in gateway_resources(
-            GatewayInputs(
-                proxy=proxy,
-                gateways=self._routing.gateways,
-                virtual_services=visible,
-                views=registry.views,
-                services=services_of(proxy.namespace, proxy.labels, services),
-                authorization=authorize(policies, mesh),
-                mesh=mesh,
-            )
-        ):
-            resource = self._interning.resource(message.name, message)
-            made.setdefault(resource.type_url, {})[resource.name] = resource
-        sets = {type_url: ResourceSet(resources) for type_url, resources in made.items()}
-        self._inbound[key] = (inputs, sets)
-        return sets
+        return GatewayInputs(
+            proxy=proxy,
+            gateways=self._routing.gateways,
+            virtual_services=visible,
+            hosts={host: view.service for host, view in self.registry.views.items()},
+            services=self._services_of(proxy),
+            authorization=self._authorization(proxy),
+            mesh=self.registry.mesh,
+        )
+
+    def _services_of(self, proxy: Proxy) -> list[Service]:
+        candidates = self._services_by_namespace.get(proxy.namespace, ())
+        return services_of(proxy.namespace, proxy.labels, candidates)
+
+    def _authorization(self, proxy: Proxy) -> Authorization:
+        policies = select_authorization_policies(
+            self._authorization_policies, proxy.namespace, proxy.labels, self.registry.mesh
+        )
+        return authorize(policies, self.registry.mesh)
 
 
 def _collect(
