@@ -56,7 +56,8 @@ class TrustBundle:
 
     def _jwt_entries(self) -> list[dict[str, Any]]:
         return [
-            {**_jwk(key), "use": "jwt-svid", "kid": key_id} for key_id, key in sorted(self.jwt_authorities.items())
+            {**_jwk(key), "use": "jwt-svid", "kid": key_id}
+            for key_id, key in sorted(self.jwt_authorities.items())
         ]
 
     @classmethod
@@ -124,7 +125,10 @@ def _json(content: dict[str, Any]) -> bytes:
 def _jwk(key: JwtPublicKey) -> dict[str, Any]:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return dict(ECAlgorithm.to_jwk(key, as_dict=True))
-    return {"kty": "RSA", **{k: v for k, v in RSAAlgorithm.to_jwk(key, as_dict=True).items() if k in {"n", "e"}}}
+    return {
+        "kty": "RSA",
+        **{k: v for k, v in RSAAlgorithm.to_jwk(key, as_dict=True).items() if k in {"n", "e"}},
+    }
 
 
 def _x509_entry(certificate: x509.Certificate) -> dict[str, Any]:
@@ -153,7 +157,11 @@ def _read_jwt_entry(entry: dict[str, Any]) -> tuple[str, JwtPublicKey]:
 
 
 def _any_algorithm(entry: dict[str, Any]) -> str:
-    return "RS256" if entry.get("kty") == "RSA" else {"P-384": "ES384", "P-521": "ES512"}.get(entry.get("crv", ""), "ES256")
+    return (
+        "RS256"
+        if entry.get("kty") == "RSA"
+        else {"P-384": "ES384", "P-521": "ES512"}.get(entry.get("crv", ""), "ES256")
+    )
 
 
 def _whole_number(content: dict[str, Any], name: str, default: int, where: str) -> int:

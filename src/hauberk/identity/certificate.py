@@ -9,8 +9,8 @@ from typing import Self
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hauberk.identity.spiffe_id import SpiffeId, TrustDomain
@@ -268,6 +268,4 @@ def _sign(
     builder: x509.CertificateBuilder, issuer: x509.Name, issuer_key: PublicKey, key: PrivateKey
 ) -> x509.Certificate:
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
-    return (
-        builder.issuer_name(issuer).add_extension(authority_key, critical=False).sign(key, hashes.SHA256())
-    )
+    return builder.issuer_name(issuer).add_extension(authority_key, critical=False).sign(key, hashes.SHA256())

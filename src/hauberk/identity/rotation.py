@@ -72,9 +72,7 @@ def _promote(
 ) -> Succession[T]:
     if line.following is None or now < margins.use_at(validity_of(line.current)):
         return line
-    return _without_expired(
-        Succession(line.following, None, (*line.retired, line.current)), now, validity_of
-    )
+    return _without_expired(Succession(line.following, None, (*line.retired, line.current)), now, validity_of)
 
 
 def _without_expired(
