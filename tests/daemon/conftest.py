@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from hauberk.identity.authority import CertificateAuthority
+from hauberk.identity.spiffe_id import TrustDomain
 from hauberk.model import kinds
 from hauberk.store.client import ApiError
 from hauberk.store.encryption import read_key_file
@@ -60,7 +61,8 @@ class Hauberkd:
 
     def authority(self) -> CertificateAuthority:
         """The CA of this instance, opened beside it: signs whatever a test asks for."""
-        return CertificateAuthority.open(self.state, read_key_file(self.key))
+        domain = TrustDomain("cluster.local")
+        return CertificateAuthority.open(self.state, read_key_file(self.key), trust_domain=domain)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         environment = {**os.environ, "KUBECONFIG": str(self.admin), "HOME": str(self.state)}

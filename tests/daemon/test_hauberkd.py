@@ -1,19 +1,33 @@
 """hauberkd as users meet it: started as a process, spoken to with kubectl, killed, and found again."""
 
 import asyncio
+import base64
+import copy
 import json
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from envoy.service.discovery.v3 import discovery_pb2
 
+from hauberk.daemon.backup import backup, restore
+from hauberk.daemon.lock import AlreadyRunningError
+from hauberk.daemon.peer import peer_of_certificate
 from hauberk.identity.bundle import chain_pem
 from hauberk.identity.certificate import generate_key, make_request
+from hauberk.identity.protocol import istio_ca_pb2
 from hauberk.identity.spiffe_id import SpiffeId
+from hauberk.model import kinds
+from hauberk.store.http_client import HttpClient
+from hauberk.store.kubeconfig import read_kubeconfig
 
 BANK = """
 apiVersion: apps/v1
@@ -170,3 +184,106 @@ def test_a_key_file_that_others_can_read_is_refused(hauberkd: Any) -> None:
     done = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
     assert "chmod 600" in done.stderr
+
+
+async def test_a_node_obtains_the_svid_of_its_pod_and_no_other(hauberkd: Any) -> None:
+    at = hauberkd.start()
+    async with hauberkd.node():
+        await asyncio.to_thread(hauberkd.kubectl, "apply", "-f", "-", stdin=BANK)
+        await until(lambda: len(slices(hauberkd)) == 2)
+    uid = hauberkd.kubectl("get", "pods", "-o", "jsonpath={.items[0].metadata.uid}")
+    issued = await certificate(hauberkd, at["grpc"], "spiffe://cluster.local/ns/default/sa/default", uid)
+    leaf = x509.load_pem_x509_certificate(issued[0].encode())
+    assert peer_of_certificate(leaf).spiffe_id == "spiffe://cluster.local/ns/default/sa/default"
+    for wanted, pod in (
+        ("spiffe://cluster.local/ns/default/sa/other", uid),
+        ("spiffe://cluster.local/ns/default/sa/default", "x"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await certificate(hauberkd, at["grpc"], wanted, pod)
+        assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def certificate(hauberkd: Any, at: str, spiffe_id: str, pod_uid: str) -> list[str]:
+    node = read_kubeconfig(hauberkd.state / "node" / "one.kubeconfig")
+    credentials = grpc.ssl_channel_credentials(
+        node.certificate_authority, node.client_key, node.client_certificate
+    )
+    request = istio_ca_pb2.IstioCertificateRequest(csr=make_request(generate_key()).decode())
+    request.metadata.update({"ImpersonatedIdentity": spiffe_id, "PodUID": pod_uid})
+    async with grpc.aio.secure_channel(at, credentials) as channel:
+        call = channel.unary_unary(
+            "/istio.v1.auth.IstioCertificateService/CreateCertificate",
+            request_serializer=istio_ca_pb2.IstioCertificateRequest.SerializeToString,
+            response_deserializer=istio_ca_pb2.IstioCertificateResponse.FromString,
+        )
+        answer = await call(request, timeout=10)
+    return list(answer.cert_chain)
+
+
+async def test_a_node_obtains_a_serving_certificate_for_its_own_name(hauberkd: Any) -> None:
+    hauberkd.start()
+    key = generate_key()
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "system:node:one"),
+        ]
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName("one"), x509.DNSName("localhost")])
+    signing = (
+        x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(names, critical=False)
+    )
+    request = base64.b64encode(signing.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)).decode()
+    spec = {
+        "request": request,
+        "signerName": "kubernetes.io/kubelet-serving",
+        "usages": ["digital signature", "server auth"],
+    }
+    wanted = {
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": {"name": "one-serving"},
+        "spec": spec,
+    }
+    async with HttpClient.from_kubeconfig(hauberkd.state / "node" / "one.kubeconfig") as client:
+        await client.create(kinds.CERTIFICATE_SIGNING_REQUEST, wanted)
+
+        def signed() -> str:
+            return str(hauberkd.kubectl("get", "csr", "one-serving", "-o", "jsonpath={.status.certificate}"))
+
+        chain = base64.b64decode(await until(signed))
+        lie = copy.deepcopy(wanted)
+        lie["metadata"]["name"] = "two-serving"
+        lie["spec"] |= {"username": "system:node:two", "groups": ["system:nodes", "system:masters"]}
+        said = (await client.create(kinds.CERTIFICATE_SIGNING_REQUEST, lie))["spec"]
+        assert (said["username"], "system:masters" in said["groups"]) == ("system:node:one", False)
+    assert x509.load_pem_x509_certificate(chain).public_key() == key.public_key()
+
+
+def test_a_stranger_reads_nothing(hauberkd: Any) -> None:
+    at = hauberkd.start()
+    authority = str(hauberkd.state / "ca" / "roots.pem")
+    nobody = hauberkd.kubectl(
+        "--kubeconfig=/dev/null", f"--server={at['api']}", f"--certificate-authority={authority}", "--token=wrong",
+        "get", "--raw", "/hauberk/v1/proxy-status", check=False,
+    )  # fmt: skip
+    assert "Unauthorized" in nobody
+    node = f"--kubeconfig={hauberkd.state / 'node' / 'one.kubeconfig'}"
+    assert "forbidden" in hauberkd.kubectl(node, "get", "--raw", "/hauberk/v1/proxy-status", check=False)
+    assert "forbidden" in hauberkd.kubectl(node, "get", "secrets", "-A", check=False)
+
+
+def test_what_is_lost_comes_back_from_a_backup(hauberkd: Any, tmp_path: Path) -> None:
+    hauberkd.start()
+    hauberkd.kubectl("create", "secret", "generic", "pin", "--from-literal=pin=1234")
+    roots = (hauberkd.state / "ca" / "roots.pem").read_bytes()
+    backup(tmp_path / "backup", hauberkd.state)
+    assert hauberkd.end() == 0
+    shutil.rmtree(hauberkd.state)
+    restore(tmp_path / "backup", hauberkd.state)
+    hauberkd.start()
+    assert hauberkd.kubectl("get", "secret", "pin", "-o", "jsonpath={.data.pin}") == "MTIzNA=="
+    assert (hauberkd.state / "ca" / "roots.pem").read_bytes() == roots
+    with pytest.raises(AlreadyRunningError):
+        restore(tmp_path / "backup", hauberkd.state)

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from hauberk.daemon.options import Options
+from hauberk.daemon.requestor import RequestorServer, node_role
 from hauberk.daemon.tasks import background
 from hauberk.model import kinds
 from hauberk.store.authentication import Authentication
 from hauberk.store.authorization import RoleAuthorizer
 from hauberk.store.bootstrap import bootstrap
-from hauberk.store.client import Client
+from hauberk.store.client import ApiError, Client
 from hauberk.store.database import Database
 from hauberk.store.encryption import Sealer, create_key_file, read_key_file
 from hauberk.store.local_client import LocalClient
@@ -70,9 +71,21 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
     """
     database = open_database(options.database)
     network = str(options.service_network)
-    async with ApiServer.open(database, kinds.ALL, sealer=sealer, service_cidr=network) as server:
+    async with RequestorServer.open(database, kinds.ALL, sealer=sealer, service_cidr=network) as server:
         await bootstrap(server.objects)
+        client = LocalClient(server.objects)
+        await _allow_node_certificates(client)
         authorizer = NodeAuthorizer(server.storage, RoleAuthorizer(server.storage))
         async with background() as tasks:
             tasks.start(server.run(), "garbage and namespaces")
-            yield Api(server, LocalClient(server.objects), Authentication((server.issuer,)), authorizer)
+            yield Api(server, client, Authentication((server.issuer,)), authorizer)
+
+
+async def _allow_node_certificates(client: Client) -> None:
+    for obj in node_role():
+        kind = kinds.CLUSTER_ROLE if obj["kind"] == "ClusterRole" else kinds.CLUSTER_ROLE_BINDING
+        try:
+            await client.create(kind, obj)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
