@@ -140,7 +140,7 @@ class Network:
         """Removes all that this instance has; nothing left is no error."""
         for name in netns.names(self._prefix):
             await run("ip", "netns", "delete", name)
-        if Path(f"/sys/class/net/{self._host_link}").exists():
+        if _exists(self._host_link):
             await run("ip", "link", "delete", self._host_link)
 
     async def _links(self) -> set[str]:
@@ -148,7 +148,7 @@ class Network:
 
     async def _connect_host(self, fabric: str) -> None:
         address = self._host_address
-        if Path(f"/sys/class/net/{self._host_link}").exists():
+        if _exists(self._host_link):
             await run("ip", "link", "delete", self._host_link)
         batch = [
             f"link add {self._host_link} address {_mac(5, address)} type veth "
@@ -260,6 +260,10 @@ def _set_fabric_parameters() -> None:
 
 def _set(parameter: str, value: str) -> None:
     Path("/proc/sys", parameter).write_text(value)
+
+
+def _exists(link: str) -> bool:
+    return Path(f"/sys/class/net/{link}").exists()
 
 
 def _link_names() -> set[str]:

@@ -49,8 +49,8 @@ class PodSocket:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+        if task is not None:
+            self._connections.add(task)
         try:
             pid = peer_pid(writer.get_extra_info("socket"))
             if not _lives_in(pid, self._namespace):
@@ -60,7 +60,7 @@ class PodSocket:
         except OSError as error:
             log.debug("%s: connection ended: %s", self._path, error)
         finally:
-            self._connections.discard(task)
+            self._connections = {each for each in self._connections if each is not task}
             writer.close()
 
 

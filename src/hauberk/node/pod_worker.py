@@ -5,7 +5,6 @@ import logging
 import random
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hauberk.model.kind import Kind, Object

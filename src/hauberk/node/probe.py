@@ -107,7 +107,7 @@ def _http(request: Mapping[str, Any], address: str, port: int, timeout: float) -
         import ssl  # noqa: PLC0415 - rarely needed
 
         # As a kubelet: a probe asks whether the program answers, not who it is.
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001
+        context = ssl._create_unverified_context()  # noqa: S323
         connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=context)
     else:
         connection = http.client.HTTPConnection(address, port, timeout=timeout)

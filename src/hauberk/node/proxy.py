@@ -15,7 +15,7 @@ from hauberk.model.kind import Object
 from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.rules import UPSTREAM_MARK
-from hauberk.node.sandbox import start_time
+from hauberk.node.sandbox import identified, start_time
 
 log = logging.getLogger(__name__)
 
@@ -176,12 +176,7 @@ class ProxyProcess:
         return started if said == str(pid) else ""
 
     def _running(self) -> int | None:
-        try:
-            pid = int((self._run / "proxy.pid").read_text().partition(" ")[0])
-        except (FileNotFoundError, ValueError):
-            return None
-        started = self._started(pid)
-        return pid if started and start_time(pid) == started else None
+        return identified(self._run / "proxy.pid")
 
 
 def write_bootstrap(run: Path, content: dict[str, Any]) -> None:

@@ -147,12 +147,17 @@ def start_time(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def _monitor(folder: Path) -> int | None:
+def identified(file: Path) -> int | None:
+    """The process that a file names by id and start time, while it lives."""
     try:
-        pid, _, started = (folder / "monitor.pid").read_text().partition(" ")
+        pid, _, started = file.read_text().partition(" ")
     except FileNotFoundError:
         return None
     return int(pid) if started and start_time(int(pid)) == started else None
+
+
+def _monitor(folder: Path) -> int | None:
+    return identified(folder / "monitor.pid")
 
 
 def _alive(folder: Path) -> bool:

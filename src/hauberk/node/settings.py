@@ -6,6 +6,9 @@ from pathlib import Path
 from zlib import crc32
 
 
+DEFAULT_POD_CIDR = IPv4Network("10.66.0.0/16")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One node agent of one instance."""
@@ -17,7 +20,7 @@ class Settings:
     kubeconfig: Path
     grpc: str
     """`HOST:PORT` of the control plane's gRPC port."""
-    pod_cidr: IPv4Network = IPv4Network("10.66.0.0/16")
+    pod_cidr: IPv4Network = DEFAULT_POD_CIDR
     trust_domain: str = "cluster.local"
 
     @property

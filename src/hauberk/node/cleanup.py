@@ -1,0 +1,37 @@
+"""Removing all that an instance's node has on this machine: pods, proxies, namespaces, links, sockets."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from hauberk.node import pod_record
+from hauberk.node.driver import Driver
+from hauberk.node.network import Network
+from hauberk.node.sandbox import identified
+from hauberk.node.settings import Settings
+
+ENDING_SECONDS = 5.0
+
+
+async def clean_up(settings: Settings, driver: Driver) -> None:
+    """Leaves the state folder's volumes and logs; everything else of the node goes. Nothing left is no error."""
+    records = pod_record.load(settings)
+    folders = [folder for uid in records for folder in settings.pod_state(uid).glob("containers/*/*")]
+    for folder in folders:
+        await driver.signal(folder, signal.SIGKILL)
+    for file in (settings.run / "pods").glob("*/proxy.pid"):
+        _kill(file)
+    async with asyncio.timeout(ENDING_SECONDS):
+        for folder in folders:
+            await driver.wait(folder)
+    await Network(settings.instance, settings.host_address).remove()
+    shutil.rmtree(settings.run / "pods", ignore_errors=True)
+    (settings.run / "node.json").unlink(missing_ok=True)
+
+
+def _kill(file: Path) -> None:
+    pid = identified(file)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
