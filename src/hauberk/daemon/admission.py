@@ -1,15 +1,9 @@
 """Who may have which identity: pure decisions over the pods that the API holds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from hauberk.identity.spiffe_id import InvalidSpiffeIdError, SpiffeId, TrustDomain
 from hauberk.model.kind import Object
-
-PodByUid = Callable[[str], Object | None]
-PodByName = Callable[[str, str], Object | None]
-_NODE_PREFIX = "system:node:"
-_NODES = "system:nodes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +11,6 @@ class Refusal:
     """Why somebody may not have an identity, in words for the log and for the asker."""
 
     reason: str
-
-
-def node_name(common_name: str, organizations: tuple[str, ...]) -> str | Refusal:
-    """The node that a client certificate speaks for."""
-    name = common_name.removeprefix(_NODE_PREFIX)
-    if not common_name.startswith(_NODE_PREFIX) or not name or _NODES not in organizations:
-        return Refusal(
-            f"expected a node's certificate (CN={_NODE_PREFIX}NAME, O={_NODES}), "
-            f"found CN={common_name or '(none)'}, O={','.join(organizations) or '(none)'}"
-        )
-    return name
 
 
 def may_have_svid(

@@ -14,9 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from hauberk.daemon import admission, ports
-from hauberk.daemon.admission import Refusal
 from hauberk.daemon.api import Api
-from hauberk.daemon.certificate_service import certificate_service
 from hauberk.daemon.credentials import (
     ClientTls,
     Credential,
@@ -31,16 +29,18 @@ from hauberk.daemon.mesh_feed import MeshFeed, mesh_kinds
 from hauberk.daemon.node_certificates import NodeCertificates
 from hauberk.daemon.options import Listen, Options
 from hauberk.daemon.pages import Pages
-from hauberk.daemon.peer import Peer, peer_of
+from hauberk.daemon.peer import peer_of
 from hauberk.daemon.tasks import background
 from hauberk.identity.authority import AuthorityError, CertificateAuthority
-from hauberk.identity.spiffe_id import TrustDomain
+from hauberk.identity.ca_service import Refused, add_ca_services
+from hauberk.identity.spiffe_id import SpiffeId, TrustDomain
 from hauberk.mesh.ads import Discovery, UnauthenticatedError
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import Mesh, Registry
 from hauberk.model import kinds
 from hauberk.model.kind import Kind
 from hauberk.store.client import Client
+from hauberk.store.database import Key
 from hauberk.store.informer import Informer
 from hauberk.store.node_proxy import HttpNodeProxy
 from hauberk.workloads.controllers import KINDS
@@ -83,7 +83,6 @@ class _ControlPlane:
         )
         self._discovery = Discovery(self._feed.registry, self._authenticate)
         self._feed.publish_to(self._discovery)
-        self._pods = self._informers["", "Pod"].cache
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -106,9 +105,8 @@ class _ControlPlane:
             for informer in self._informers.values():
                 await informer.synced.wait()
             self._feed.flush()
-            grpc_at = await grpc_port.start(
-                [self._discovery.handler(), certificate_service(authority, self._judge)]
-            )
+            add_ca_services(grpc_port.server, authority, self._permit)
+            grpc_at = await grpc_port.start([self._discovery.handler()])
             stack.push_async_callback(grpc_port.stop)
             wanted = ports.remembered(options.api_listen, options.state, "api")
             api_at = await stack.enter_async_context(self._api_port(wanted, tls))
@@ -190,20 +188,23 @@ class _ControlPlane:
     def _authenticate(self, context: Any, node: Any) -> Proxy:
         """Whose stream this is: the pod that `node.id` names, if the peer's SVID is its account's."""
         proxy = self._feed.proxy(node.id)
-        pod = self._pods.get((proxy.namespace, proxy.name))
+        stored = self._api.server.storage.get(Key("pods", proxy.namespace, proxy.name))
+        pod = stored.object if stored is not None else None
         peer = peer_of(context)
         refusal = admission.may_speak_for(peer.spiffe_id, pod, proxy.namespace, proxy.name, self._domain)
         if refusal is not None:
             raise UnauthenticatedError(refusal.reason)
         return proxy
 
-    def _judge(self, peer: Peer, wanted: str, pod_uid: str) -> Refusal | None:
-        """Whether the peer may have that SVID for that pod."""
-        node = admission.node_name(peer.common_name, peer.organizations)
-        if isinstance(node, Refusal):
-            return node
-        pod = next((pod for pod in self._pods.values() if pod["metadata"]["uid"] == pod_uid), None)
-        return admission.may_have_svid(node, wanted, pod, pod_uid, self._domain)
+    async def _permit(self, node: str, spiffe_id: SpiffeId, pod_uid: str) -> None:
+        """Raises `Refused` unless the pod of that UID is bound to `node` and runs under that identity."""
+        pods = self._api.server.storage.objects("pods")
+        pod = next((each.object for each in pods if each.object["metadata"]["uid"] == pod_uid), None)
+        refusal = admission.may_have_svid(node, str(spiffe_id), pod, pod_uid, self._domain)
+        if refusal is not None:
+            log.warning("node %s: no identity %s for pod %s: %s", node, spiffe_id, pod_uid, refusal.reason)
+            raise Refused(refusal.reason)
+        log.info("node %s: identity %s for pod %s", node, spiffe_id, pod_uid)
 
 
 def _watched_kinds() -> Iterable[Kind]:
