@@ -1,2 +1,22 @@
-//! HTTP/1.1 and HTTP/2 on both sides of the proxy: connection management, pools, routing, retries.
+//! HTTP/1.1 and HTTP/2 on both sides of the proxy, and what TCP shares with them: the program that a worker runs, its
+//! connections and its calls.
+//!
+//! A worker is one thread; nothing here is locked or shared between threads but the [`program::Program`], which is immutable.
 #![forbid(unsafe_code)]
+
+pub mod access;
+mod attempt;
+mod body;
+pub mod call;
+pub mod connection;
+mod executor;
+mod headers;
+pub mod listener;
+pub mod pool;
+pub mod program;
+mod reply;
+pub mod routing;
+pub mod serve;
+mod service;
+mod upgrade;
+pub mod worker;

@@ -1,0 +1,517 @@
+//! Sending a request to an endpoint, and again if that may help.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hauberk_config::connection_manager::ConnectionManager;
+use hauberk_config::route::{Forward, RetryPolicy};
+use hauberk_telemetry::flags::Flag;
+use hauberk_upstream::{Cluster, ConnectError, Host, Limited, random};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use crate::body::{RequestBody, ResponseBody, Upload};
+use crate::call::{Call, status_of};
+use crate::headers;
+use crate::pool::{self, Lease, Pool, PoolError, Version};
+use crate::reply::reply;
+use crate::routing::{self, Matched};
+use crate::service;
+use crate::upgrade::{self, Wish};
+
+/// Retries after which even "surely not processed" is given up.
+const SILENT_RETRIES: u32 = 4;
+
+/// How one attempt ended without a response that is passed on.
+enum Failure {
+    NoHost,
+    Overflow,
+    Connect(ConnectError),
+    /// Nothing was sent: another connection may serve.
+    Unsent,
+    Reset(hyper::Error),
+    Timeout,
+    PerTryTimeout,
+}
+
+/// What stays the same for all attempts.
+struct Plan<'a> {
+    cluster: Rc<Cluster<Pool>>,
+    forward: &'a Forward,
+    retry: Option<&'a RetryPolicy>,
+    head: Head,
+    upload: Rc<Upload>,
+    wish: Option<Wish>,
+    downstream: Version,
+    authority: String,
+    idle: Option<Duration>,
+    tried: RefCell<Vec<SocketAddr>>,
+}
+
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+pub async fn forward(
+    mut call: Box<Call>,
+    mut request: Request<Incoming>,
+    config: &ConnectionManager,
+    matched: &Matched,
+    forward: &Forward,
+    wish: Option<Wish>,
+) -> Response<ResponseBody> {
+    let worker = Rc::clone(&call.connection.worker);
+    let name = matched.cluster(forward, request.headers(), random());
+    let Some(cluster) = name.and_then(|name| worker.cluster(&name)) else {
+        return reply(call, forward.cluster_not_found_status, Flag::NoCluster, "");
+    };
+    call.cluster = Some(Rc::clone(&cluster));
+    let retry = matched
+        .retry(forward)
+        .filter(|retry| routing::any_header_fits(&retry.request_headers, &request));
+    let near = wish.as_ref().map(|_| hyper::upgrade::on(&mut request));
+    let downstream = match request.version() {
+        HttpVersion::HTTP_2 => Version::Http2,
+        _ => Version::Http1,
+    };
+    let authority = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let idle = service::stream_idle(config, forward);
+    let timeout = timeout(forward, request.headers());
+    let (parts, body) = request.into_parts();
+    let upload = Upload::new(body, retry.is_some());
+    call.upload = Some(Rc::clone(&upload));
+    let plan = Plan {
+        cluster,
+        forward,
+        retry,
+        head: Head {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+        },
+        upload,
+        wish,
+        downstream,
+        authority,
+        idle,
+        tried: RefCell::default(),
+    };
+    run(call, plan, timeout, near).await
+}
+
+/// `grpc-timeout` where it is honoured, else the route's.
+fn timeout(forward: &Forward, headers: &HeaderMap) -> Option<Duration> {
+    let Some(most) = forward.max_grpc_timeout else {
+        return forward.timeout;
+    };
+    let asked = headers
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(grpc_timeout);
+    match asked {
+        Some(asked) if most.is_zero() => Some(asked),
+        Some(asked) => Some(asked.min(most)),
+        None => forward.timeout,
+    }
+}
+
+/// gRPC over HTTP/2, `Timeout`.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+async fn run(
+    mut call: Box<Call>,
+    plan: Plan<'_>,
+    timeout: Option<Duration>,
+    near: Option<OnUpgrade>,
+) -> Response<ResponseBody> {
+    let deadline = |plan: &Plan<'_>| {
+        let from = plan.upload.ended_at()?;
+        timeout.map(|timeout| from + timeout)
+    };
+    let mut retries = 0;
+    let mut silent = 0;
+    let mut retry_slot = None;
+    loop {
+        let outcome = attempt(&mut call, &plan, timeout).await;
+        drop(retry_slot.take());
+        let failure = match outcome {
+            Ok((response, lease)) => {
+                let status = response.status().as_u16();
+                plan.cluster.judge(&lease.host, Some(status));
+                let again = retries < most_retries(plan.retry)
+                    && plan
+                        .retry
+                        .is_some_and(|retry| response_asks(retry, &response))
+                    && plan.upload.bytes() <= kept_limit();
+                if again {
+                    let slot = plan.cluster.admit(Limited::Retry, plan.forward.priority);
+                    if slot.is_some() && back_off(&plan, retries, deadline(&plan)).await {
+                        retries += 1;
+                        retry_slot = slot;
+                        continue;
+                    }
+                }
+                if retries > 0
+                    && plan
+                        .retry
+                        .is_some_and(|retry| response_asks(retry, &response))
+                {
+                    call.flag(Flag::UpstreamRetryLimitExceeded);
+                }
+                return answer(call, &plan, response, lease, deadline(&plan), near);
+            }
+            Err(failure) => failure,
+        };
+        if matches!(failure, Failure::Unsent) && silent < SILENT_RETRIES {
+            silent += 1;
+            continue;
+        }
+        let again = retries < most_retries(plan.retry)
+            && plan
+                .retry
+                .is_some_and(|retry| failure_asks(retry, &failure));
+        if again {
+            let slot = plan.cluster.admit(Limited::Retry, plan.forward.priority);
+            if slot.is_some() && back_off(&plan, retries, deadline(&plan)).await {
+                retries += 1;
+                retry_slot = slot;
+                continue;
+            }
+        }
+        if retries > 0 && retries >= most_retries(plan.retry) {
+            call.flag(Flag::UpstreamRetryLimitExceeded);
+        }
+        return refuse(call, failure);
+    }
+}
+
+fn kept_limit() -> u64 {
+    64 * 1024
+}
+
+fn most_retries(retry: Option<&RetryPolicy>) -> u32 {
+    retry.map_or(0, |retry| retry.retries)
+}
+
+/// Waits, fully jittered; false: the call's time would be over.
+async fn back_off(plan: &Plan<'_>, retries: u32, deadline: Option<Instant>) -> bool {
+    let Some(retry) = plan.retry else {
+        return false;
+    };
+    let base = retry.back_off.base.as_nanos() as u64;
+    let most = base
+        .saturating_mul((1_u64 << (retries + 1).min(16)) - 1)
+        .min(retry.back_off.maximum.as_nanos() as u64);
+    let pause = Duration::from_nanos(random() % most.max(1));
+    if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+        return false;
+    }
+    tokio::time::sleep(pause).await;
+    true
+}
+
+async fn attempt(
+    call: &mut Call,
+    plan: &Plan<'_>,
+    timeout: Option<Duration>,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    let worker = Rc::clone(&call.connection.worker);
+    let avoid = |host: &Host<Pool>| plan.tried.borrow().contains(&host.address);
+    let host = plan
+        .cluster
+        .choose(Some(call.connection.facts.destination), &avoid)
+        .ok_or(Failure::NoHost)?;
+    call.host = Some(Rc::clone(&host));
+    if plan.retry.is_some() {
+        plan.tried.borrow_mut().push(host.address);
+    }
+    let origin = worker.origin(&plan.cluster, call.connection.caller());
+    let host_name = plan.authority.split(':').next();
+    let mut lease = pool::lease(
+        &plan.cluster,
+        &host,
+        origin,
+        plan.downstream,
+        host_name,
+        plan.forward.priority,
+    )
+    .await
+    .map_err(|error| match error {
+        PoolError::Connect(error) => {
+            plan.cluster.judge(&host, None);
+            Failure::Connect(error)
+        }
+        PoolError::Overflow => Failure::Overflow,
+    })?;
+    call.session = lease.session().cloned();
+    call.connection
+        .reached(&plan.cluster, &host, lease.session());
+    let body = plan.upload.attempt().ok_or(Failure::NoHost)?;
+    let request = message(plan, lease.version(), &host, body);
+    let sent = wait(lease.send(request), plan, timeout).await?;
+    match sent {
+        Ok(response) => Ok((response, lease)),
+        Err(error) if error.unsent.is_some() => Err(Failure::Unsent),
+        Err(error) => {
+            plan.cluster.judge(&host, None);
+            Err(Failure::Reset(error.error))
+        }
+    }
+}
+
+/// Waits for a response's head as long as the route allows.
+async fn wait<F: Future>(
+    sending: F,
+    plan: &Plan<'_>,
+    timeout: Option<Duration>,
+) -> Result<F::Output, Failure> {
+    let per_try = plan.retry.and_then(|retry| retry.per_try_timeout);
+    let timeout = timeout.or(plan.idle);
+    if timeout.is_none() && per_try.is_none() {
+        return Ok(sending.await);
+    }
+    let per_try = per_try.map(|limit| Instant::now() + limit);
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        // The route's time runs from the end of the request.
+        let whole =
+            timeout.map(|limit| plan.upload.ended_at().unwrap_or_else(Instant::now) + limit);
+        let Some(next) = whole.into_iter().chain(per_try).min() else {
+            return Ok(sending.await);
+        };
+        if let Ok(output) = tokio::time::timeout_at(next, sending.as_mut()).await {
+            return Ok(output);
+        }
+        let now = Instant::now();
+        if per_try.is_some_and(|at| at <= now) {
+            return Err(Failure::PerTryTimeout);
+        }
+        let over = plan
+            .upload
+            .ended_at()
+            .zip(timeout)
+            .is_some_and(|(ended, limit)| ended + limit <= now);
+        if over {
+            return Err(Failure::Timeout);
+        }
+    }
+}
+
+/// The request as the endpoint gets it.
+fn message(
+    plan: &Plan<'_>,
+    version: Version,
+    host: &Host<Pool>,
+    body: RequestBody,
+) -> Request<RequestBody> {
+    let head = &plan.head;
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.headers_mut() = head.headers.clone();
+    if matches!(
+        plan.forward.host_rewrite,
+        Some(hauberk_config::route::HostRewrite::Auto)
+    ) && let Some(endpoint) = &host.endpoint
+        && let Ok(value) = HeaderValue::from_str(&endpoint.hostname)
+        && !endpoint.hostname.is_empty()
+    {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    let path = head
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+    let mut parts = http::uri::Parts::default();
+    match version {
+        Version::Http1 => {
+            *request.version_mut() = HttpVersion::HTTP_11;
+            if plan.wish == Some(Wish::Connect) {
+                parts.authority = plan.authority.parse().ok();
+            } else {
+                parts.path_and_query = Some(path);
+                if let Some(wish) = &plan.wish {
+                    *request.method_mut() = Method::GET;
+                    wish.write(request.headers_mut());
+                }
+            }
+        }
+        Version::Http2 => {
+            *request.version_mut() = HttpVersion::HTTP_2;
+            let authority = request
+                .headers_mut()
+                .remove(header::HOST)
+                .and_then(|host| host.to_str().ok()?.parse().ok());
+            parts.authority = authority;
+            if plan.wish != Some(Wish::Connect) {
+                parts.scheme = Some(http::uri::Scheme::HTTP);
+                parts.path_and_query = Some(path);
+            }
+            if let Some(Wish::Protocol(name)) = &plan.wish {
+                *request.method_mut() = Method::CONNECT;
+                request
+                    .extensions_mut()
+                    .insert(hyper::ext::Protocol::from_static(known_protocol(name)));
+            }
+            if parts.authority.is_none() {
+                parts.authority = host.address.to_string().parse().ok();
+            }
+        }
+    }
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// hyper takes names of protocols only as constants.
+fn known_protocol(name: &str) -> &'static str {
+    match name {
+        "connect-udp" => "connect-udp",
+        _ => "websocket",
+    }
+}
+
+fn response_asks<B>(retry: &RetryPolicy, response: &Response<B>) -> bool {
+    let on = &retry.on;
+    let status = response.status().as_u16();
+    let grpc = status_of(response.headers());
+    on.server_error && status >= 500
+        || on.gateway_error && matches!(status, 502..=504)
+        || on.retriable_4xx && status == 409
+        || on.retriable_status_codes && retry.status_codes.contains(&status)
+        || on.envoy_ratelimited && response.headers().contains_key("x-envoy-ratelimited")
+        || on.retriable_headers
+            && !retry.response_headers.is_empty()
+            && routing::response_header_fits(&retry.response_headers, response)
+        || on.grpc_cancelled && grpc == Some(1)
+        || on.grpc_deadline_exceeded && grpc == Some(4)
+        || on.grpc_resource_exhausted && grpc == Some(8)
+        || on.grpc_internal && grpc == Some(13)
+        || on.grpc_unavailable && grpc == Some(14)
+}
+
+fn failure_asks(retry: &RetryPolicy, failure: &Failure) -> bool {
+    let on = &retry.on;
+    match failure {
+        Failure::Connect(_) => on.connect_failure || on.server_error || on.gateway_error,
+        Failure::Unsent => {
+            on.reset_before_request || on.reset || on.refused_stream || on.server_error
+        }
+        Failure::Reset(_) => on.reset || on.server_error,
+        Failure::PerTryTimeout => on.reset || on.server_error || on.gateway_error,
+        Failure::NoHost | Failure::Overflow | Failure::Timeout => false,
+    }
+}
+
+/// Envoy's answers to what went wrong on the far side.
+fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
+    let reset = |cause: &str| {
+        format!("upstream connect error or disconnect/reset before headers. reset reason: {cause}")
+    };
+    match failure {
+        Failure::NoHost => reply(call, 503, Flag::NoHealthyUpstream, "no healthy upstream"),
+        Failure::Overflow => reply(call, 503, Flag::UpstreamOverflow, &reset("overflow")),
+        Failure::Connect(ConnectError::Timeout) => reply(
+            call,
+            503,
+            Flag::UpstreamConnectionFailure,
+            &reset("connection timeout"),
+        ),
+        Failure::Connect(error) => {
+            tracing::debug!(%error, "no connection to the endpoint");
+            let text = reset("remote connection failure, transport failure reason: ");
+            reply(
+                call,
+                503,
+                Flag::UpstreamConnectionFailure,
+                &format!("{text}{error}"),
+            )
+        }
+        Failure::Unsent | Failure::Reset(_) => {
+            if let Failure::Reset(error) = failure {
+                tracing::debug!(%error, "the endpoint gave no response");
+            }
+            let text = reset("connection termination");
+            reply(call, 503, Flag::UpstreamConnectionTermination, &text)
+        }
+        Failure::Timeout | Failure::PerTryTimeout => reply(
+            call,
+            504,
+            Flag::UpstreamRequestTimeout,
+            "upstream request timeout",
+        ),
+    }
+}
+
+/// The endpoint's response as the caller gets it.
+fn answer(
+    mut call: Box<Call>,
+    plan: &Plan<'_>,
+    response: Response<Incoming>,
+    lease: Lease,
+    deadline: Option<Instant>,
+    near: Option<OnUpgrade>,
+) -> Response<ResponseBody> {
+    let mut response = response;
+    let status = response.status();
+    call.status = status.as_u16();
+    call.grpc_status = if call.grpc {
+        status_of(response.headers())
+    } else {
+        None
+    };
+    let switched = match lease.version() {
+        Version::Http1 => {
+            status == StatusCode::SWITCHING_PROTOCOLS
+                || plan.wish == Some(Wish::Connect) && status.is_success()
+        }
+        Version::Http2 => status.is_success(),
+    };
+    if let (Some(near), Some(wish), true) = (near, &plan.wish, switched) {
+        let far = hyper::upgrade::on(&mut response);
+        let mut headers = std::mem::take(response.headers_mut());
+        headers::strip_hop_by_hop(&mut headers);
+        let protocol = plan.downstream == Version::Http1 && *wish != Wish::Connect;
+        if protocol {
+            wish.write(&mut headers);
+        }
+        upgrade::join(near, far, call, lease, plan.idle);
+        let mut answer = Response::new(ResponseBody::full(bytes::Bytes::new(), None));
+        *answer.headers_mut() = headers;
+        *answer.status_mut() = if protocol {
+            StatusCode::SWITCHING_PROTOCOLS
+        } else {
+            StatusCode::OK
+        };
+        return answer;
+    }
+    headers::strip_hop_by_hop(response.headers_mut());
+    let (parts, body) = response.into_parts();
+    let body = ResponseBody::upstream(body, call, lease, plan.idle, deadline);
+    Response::from_parts(parts, body)
+}

@@ -1,0 +1,179 @@
+//! One request's accounts: counted, recorded and logged when it is over.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::metrics::{Protocol, RequestKey};
+use hauberk_telemetry::record::{self, Record};
+use hauberk_telemetry::timestamp::Timestamp;
+use hauberk_tls::Session;
+use hauberk_upstream::{Cluster, Host, random};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use tokio::time::Instant;
+
+use crate::access::Decision;
+use crate::body::Upload;
+use crate::connection::Connection;
+use crate::pool::Pool;
+
+/// One request of so many is recorded, beside all that are refused or fail at the proxy.
+const SAMPLE: u64 = 64;
+
+pub struct Call {
+    pub connection: Rc<Connection>,
+    pub started: Instant,
+    pub method: Method,
+    pub uri: Uri,
+    pub authority: Option<HeaderValue>,
+    pub request_id: Option<HeaderValue>,
+    pub traceparent: Option<HeaderValue>,
+    pub grpc: bool,
+    pub status: u16,
+    pub grpc_status: Option<u32>,
+    pub flag: Flag,
+    pub decision: Decision,
+    pub route: Arc<str>,
+    pub cluster: Option<Rc<Cluster<Pool>>>,
+    pub host: Option<Rc<Host<Pool>>>,
+    pub session: Option<Rc<Session>>,
+    pub upload: Option<Rc<Upload>>,
+    pub bytes_out: u64,
+    complete: bool,
+}
+
+impl Call {
+    pub fn new(connection: Rc<Connection>, method: Method, uri: Uri, grpc: bool) -> Box<Self> {
+        Box::new(Self {
+            connection,
+            started: Instant::now(),
+            method,
+            uri,
+            authority: None,
+            request_id: None,
+            traceparent: None,
+            grpc,
+            status: 0,
+            grpc_status: None,
+            flag: Flag::None,
+            decision: Decision::allowed(),
+            route: Arc::from(""),
+            cluster: None,
+            host: None,
+            session: None,
+            upload: None,
+            bytes_out: 0,
+            complete: false,
+        })
+    }
+
+    /// The first flag stays.
+    pub fn flag(&mut self, flag: Flag) {
+        if self.flag == Flag::None {
+            self.flag = flag;
+        }
+    }
+
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.grpc {
+            self.grpc_status = status_of(trailers).or(self.grpc_status);
+        }
+    }
+
+    /// The whole response went to the caller.
+    pub fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    fn text(value: Option<&HeaderValue>) -> String {
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    fn record(&self, bytes_in: u64) {
+        let duration = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let connection = &self.connection;
+        let traceparent = Self::text(self.traceparent.as_ref());
+        let record = record::Request {
+            id: record::Id(random()),
+            connection: connection.id,
+            time: Timestamp::now(),
+            reporter: connection.reporter,
+            method: self.method.to_string(),
+            authority: Self::text(self.authority.as_ref()),
+            path: self
+                .uri
+                .path_and_query()
+                .map_or_else(String::new, |path| path.to_string()),
+            status: self.status,
+            duration_us: duration,
+            bytes_in,
+            bytes_out: self.bytes_out,
+            flags: self.flag,
+            route: Arc::clone(&self.route),
+            cluster: self.cluster.as_ref().map_or_else(
+                || Arc::from(""),
+                |cluster| Arc::clone(&cluster.target.config.name),
+            ),
+            upstream: self
+                .host
+                .as_ref()
+                .map_or_else(String::new, |host| host.address.to_string()),
+            policy: connection.policy(&self.decision),
+            trace_id: traceparent.split('-').nth(1).unwrap_or_default().to_owned(),
+            request_id: Self::text(self.request_id.as_ref()),
+        };
+        connection
+            .worker
+            .sink
+            .record(Record::Request(Box::new(record)));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.flag(Flag::DownstreamConnectionTermination);
+        }
+        let connection = &self.connection;
+        let bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        connection
+            .bytes_in
+            .set(connection.bytes_in.get() + bytes_in);
+        connection
+            .bytes_out
+            .set(connection.bytes_out.get() + self.bytes_out);
+        connection.open(connection.policy(&self.decision));
+        let key = RequestKey {
+            edge: connection.edge(
+                self.cluster.as_deref(),
+                self.host.as_ref(),
+                self.session.as_deref(),
+            ),
+            protocol: if self.grpc {
+                Protocol::Grpc
+            } else {
+                Protocol::Http
+            },
+            response_code: self.status,
+            flags: self.flag,
+            grpc_status: self.grpc_status,
+        };
+        let milliseconds = self.started.elapsed().as_secs_f64() * 1000.0;
+        let worker = &connection.worker;
+        worker
+            .metrics
+            .request(key, milliseconds, bytes_in, self.bytes_out);
+        let telling = !self.decision.allowed || self.flag != Flag::None;
+        if telling || worker.sink.tapped() || random() % SAMPLE == 0 {
+            self.record(bytes_in);
+        }
+    }
+}
+
+/// `grpc-status` of trailers, or of headers that are all there is.
+pub fn status_of(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,401 @@
+//! One accepted connection: who called whom, what was proved and decided. TCP and HTTP share it.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hauberk_config::listener::{Direction, Traffic};
+use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::metrics::{ConnectionKey, Edge};
+use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
+use hauberk_telemetry::timestamp::Timestamp;
+use hauberk_tls::Session;
+use hauberk_upstream::{Cluster, Host};
+use tokio::time::Instant;
+
+use crate::access::{Access, Decision, Subject};
+use crate::listener::{Chain, Facts, Listener, Transport};
+use crate::pool::Pool;
+use crate::worker::Worker;
+
+pub struct Connection {
+    pub worker: Rc<Worker>,
+    pub id: Id,
+    pub facts: Facts,
+    pub session: Option<Rc<Session>>,
+    pub reporter: Reporter,
+    pub listener: RefCell<Arc<Listener>>,
+    pub chain: RefCell<Arc<Chain>>,
+    generation: Cell<u64>,
+    started: Instant,
+    opened: Cell<bool>,
+    verdict: RefCell<Option<record::Policy>>,
+    pub bytes_in: Cell<u64>,
+    pub bytes_out: Cell<u64>,
+    pub flag: Cell<Flag>,
+    /// Toward the first endpoint: its address and what it proved.
+    far: RefCell<Option<Far>>,
+    edges: RefCell<Vec<(*const (), Arc<Edge>)>>,
+}
+
+struct Far {
+    address: SocketAddr,
+    session: Option<Rc<Session>>,
+    service: Arc<str>,
+}
+
+/// Why a connection may not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Good,
+    /// Its listener or chain is gone: finish what is under way.
+    Removed,
+    /// A policy forbids it now.
+    Forbidden,
+}
+
+impl Connection {
+    pub fn new(
+        worker: Rc<Worker>,
+        listener: Arc<Listener>,
+        chain: Arc<Chain>,
+        facts: Facts,
+        session: Option<Session>,
+    ) -> Rc<Self> {
+        let reporter = match listener.config.direction {
+            Direction::Inbound => Reporter::Inbound,
+            Direction::Outbound | Direction::Unspecified => Reporter::Outbound,
+        };
+        worker.connections.set(worker.connections.get() + 1);
+        Rc::new(Self {
+            id: Worker::new_id(),
+            generation: Cell::new(worker.state().generation),
+            worker,
+            facts,
+            session: session.map(Rc::new),
+            reporter,
+            listener: RefCell::new(listener),
+            chain: RefCell::new(chain),
+            started: Instant::now(),
+            opened: Cell::new(false),
+            verdict: RefCell::new(None),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            flag: Cell::new(Flag::None),
+            far: RefCell::new(None),
+            edges: RefCell::default(),
+        })
+    }
+
+    /// A connection that is closed before any filter sees it; there to be recorded.
+    pub fn refused(worker: Rc<Worker>, listener: Arc<Listener>, facts: Facts) -> Rc<Self> {
+        let chain = Arc::clone(Chain::closed());
+        Self::new(worker, listener, chain, facts, None)
+    }
+
+    pub fn peer_id(&self) -> Option<&str> {
+        self.session.as_ref().and_then(|session| session.peer_id())
+    }
+
+    /// The caller's address and mark, if endpoints should see that (`original_src`).
+    pub fn caller(&self) -> Option<(IpAddr, u32)> {
+        let listener = self.listener.borrow();
+        let Traffic::Tcp(tcp) = &listener.config.traffic else {
+            return None;
+        };
+        let original = tcp.inspection.original_source?;
+        Some((self.facts.source.ip(), original.mark))
+    }
+
+    /// What RBAC knows of the connection.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            source: self.facts.source,
+            destination: self.facts.destination,
+            server_name: self.facts.server_name.as_deref(),
+            peer: self
+                .session
+                .as_ref()
+                .and_then(|session| session.peer.as_ref())
+                .filter(|peer| peer.verified),
+        }
+    }
+
+    /// Asks the chain's network RBAC; the first that refuses decides.
+    pub fn decide(&self) -> Decision {
+        let chain = Arc::clone(&self.chain.borrow());
+        decide(&chain.rbac, |access| access.connection(&self.subject()))
+    }
+
+    /// Looks again after a change of the program.
+    pub fn reconsider(&self) -> Standing {
+        let state = self.worker.state();
+        if state.generation == self.generation.get() {
+            return Standing::Good;
+        }
+        self.generation.set(state.generation);
+        let program = self.worker.program();
+        let name = Arc::clone(&self.listener.borrow().config.name);
+        let Some(listener) = program.listeners.get(&name) else {
+            return Standing::Removed;
+        };
+        if Arc::ptr_eq(listener, &self.listener.borrow()) {
+            return Standing::Good;
+        }
+        let Some(chain) = listener.chain(&self.facts) else {
+            return Standing::Forbidden;
+        };
+        let was_tls = self.session.is_some();
+        let is_tls = !matches!(chain.transport, Transport::Plain);
+        if was_tls != is_tls {
+            return Standing::Forbidden;
+        }
+        let was_http = self.chain.borrow().http.is_some();
+        *self.listener.borrow_mut() = Arc::clone(listener);
+        *self.chain.borrow_mut() = Arc::clone(chain);
+        self.edges.borrow_mut().clear();
+        if was_http != chain.http.is_some() {
+            return Standing::Removed;
+        }
+        if self.decide().allowed {
+            Standing::Good
+        } else {
+            Standing::Forbidden
+        }
+    }
+
+    pub fn policy(&self, decision: &Decision) -> record::Policy {
+        record::Policy {
+            revision: Arc::clone(&self.listener.borrow().config.policy_revision),
+            verdict: if decision.allowed {
+                Verdict::Allow
+            } else {
+                Verdict::Deny
+            },
+            policy: Arc::clone(&decision.policy),
+            reason: Arc::clone(&decision.reason),
+        }
+    }
+
+    /// Remembers the endpoint, for the record.
+    pub fn reached(
+        &self,
+        cluster: &Cluster<Pool>,
+        host: &Host<Pool>,
+        session: Option<&Rc<Session>>,
+    ) {
+        if self.far.borrow().is_none() {
+            *self.far.borrow_mut() = Some(Far {
+                address: host.address,
+                session: session.cloned(),
+                service: service_of(cluster),
+            });
+        }
+    }
+
+    /// Records the opening, once; the first verdict counts for the connection.
+    pub fn open(&self, policy: record::Policy) {
+        if self.opened.replace(true) {
+            return;
+        }
+        *self.verdict.borrow_mut() = Some(policy);
+        self.record(Phase::Open, None);
+    }
+
+    /// A later verdict, such as a policy that was tightened.
+    pub fn judged(&self, policy: record::Policy) {
+        *self.verdict.borrow_mut() = Some(policy);
+    }
+
+    fn record(&self, phase: Phase, counters: Option<Counters>) {
+        let listener = self.listener.borrow();
+        let far = self.far.borrow();
+        let peer = self.session.as_ref().and_then(|session| {
+            let peer = session.peer.as_ref().filter(|peer| peer.verified)?;
+            Some((text(peer.names.spiffe_id()), text(Some(&peer.names.serial))))
+        });
+        let own = |session: &Session| {
+            (
+                text(session.own.spiffe_id()),
+                text(Some(&session.own.serial)),
+            )
+        };
+        let none = || (text(None), text(None));
+        let far_session = far.as_ref().and_then(|far| far.session.as_ref());
+        let (source, destination, tls) = match self.reporter {
+            Reporter::Inbound => (
+                peer.unwrap_or_else(none),
+                self.session.as_deref().map_or_else(none, own),
+                self.session.as_deref(),
+            ),
+            Reporter::Outbound => (
+                far_session.map_or_else(none, |session| own(session)),
+                far_session
+                    .and_then(|session| session.peer.as_ref())
+                    .filter(|peer| peer.verified)
+                    .map_or_else(none, |peer| {
+                        (text(peer.names.spiffe_id()), text(Some(&peer.names.serial)))
+                    }),
+                far_session.map(|session| &**session),
+            ),
+        };
+        let address = match (self.reporter, far.as_ref()) {
+            (Reporter::Outbound, Some(far)) => far.address,
+            _ => self.facts.destination,
+        };
+        let service = Some(&listener.config.service)
+            .filter(|service| !service.is_empty())
+            .cloned()
+            .or_else(|| far.as_ref().map(|far| Arc::clone(&far.service)))
+            .unwrap_or_else(|| text(None));
+        let policy = self.verdict.borrow().clone();
+        let policy = policy.unwrap_or_else(|| self.policy(&Decision::allowed()));
+        self.worker
+            .sink
+            .record(Record::Connection(Box::new(record::Connection {
+                phase,
+                id: self.id,
+                time: Timestamp::now(),
+                reporter: self.reporter,
+                pod: Arc::clone(&self.worker.workload.pod),
+                listener: Arc::clone(&listener.config.name),
+                source: party(self.facts.source, source, None),
+                destination: party(address, destination, Some(service)),
+                tls: tls.map(|session| record::Tls {
+                    version: session.version,
+                    cipher: text(Some(&session.cipher)),
+                    group: text(Some(&session.group)),
+                }),
+                policy,
+                counters,
+                flags: self.flag.get(),
+            })));
+    }
+
+    /// Source and destination for metrics, remembered for each endpoint.
+    pub fn edge(
+        &self,
+        cluster: Option<&Cluster<Pool>>,
+        host: Option<&Rc<Host<Pool>>>,
+        session: Option<&Session>,
+    ) -> Arc<Edge> {
+        let key = host.map_or(std::ptr::null(), |host| Rc::as_ptr(host).cast::<()>());
+        if let Some((_, edge)) = self.edges.borrow().iter().find(|(known, _)| *known == key) {
+            return Arc::clone(edge);
+        }
+        let listener = self.listener.borrow();
+        let service = if listener.config.service.is_empty() {
+            cluster.map_or_else(|| text(None), service_of)
+        } else {
+            Arc::clone(&listener.config.service)
+        };
+        let edge = Arc::new(match self.reporter {
+            Reporter::Inbound => Edge {
+                reporter: self.reporter,
+                source_workload: text(self.peer_id().and_then(|id| id.rsplit('/').next())),
+                source_principal: text(self.peer_id()),
+                destination_workload: Arc::clone(&self.worker.workload.name),
+                destination_principal: text(
+                    self.session
+                        .as_ref()
+                        .and_then(|session| session.own.spiffe_id()),
+                ),
+                destination_service: service,
+                mutual_tls: self.peer_id().is_some(),
+            },
+            Reporter::Outbound => Edge {
+                reporter: self.reporter,
+                source_workload: Arc::clone(&self.worker.workload.name),
+                source_principal: text(session.and_then(|session| session.own.spiffe_id())),
+                destination_workload: text(
+                    host.and_then(|host| host.endpoint.as_ref())
+                        .and_then(|endpoint| endpoint.workload.as_ref())
+                        .map(|workload| workload.name.as_str()),
+                ),
+                destination_principal: text(session.and_then(Session::peer_id)),
+                destination_service: service,
+                mutual_tls: session.is_some(),
+            },
+        });
+        let mut edges = self.edges.borrow_mut();
+        if edges.len() < 64 && host.is_some() {
+            edges.push((key, Arc::clone(&edge)));
+        }
+        edge
+    }
+
+    pub fn tcp_key(
+        &self,
+        cluster: Option<&Cluster<Pool>>,
+        host: Option<&Rc<Host<Pool>>>,
+        session: Option<&Session>,
+    ) -> ConnectionKey {
+        ConnectionKey {
+            edge: self.edge(cluster, host, session),
+            flags: self.flag.get(),
+        }
+    }
+
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker
+            .connections
+            .set(self.worker.connections.get() - 1);
+        if !self.opened.get() {
+            self.open(self.policy(&Decision::allowed()));
+        }
+        let counters = Counters {
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            duration_us: u64::try_from(self.age().as_micros()).unwrap_or(u64::MAX),
+        };
+        self.record(Phase::Close, Some(counters));
+    }
+}
+
+/// Asks each in order; the first that refuses decides, else the last that named a policy.
+pub fn decide(filters: &[Access], mut ask: impl FnMut(&Access) -> Decision) -> Decision {
+    let mut result = Decision::allowed();
+    for access in filters {
+        let decision = ask(access);
+        if !decision.allowed {
+            return decision;
+        }
+        if !decision.policy.is_empty() {
+            result = decision;
+        }
+    }
+    result
+}
+
+fn party(address: SocketAddr, proved: (Arc<str>, Arc<str>), service: Option<Arc<str>>) -> Party {
+    Party {
+        address: address.ip(),
+        port: address.port(),
+        spiffe_id: proved.0,
+        serial: proved.1,
+        service,
+    }
+}
+
+fn text(value: Option<&str>) -> Arc<str> {
+    value.unwrap_or_default().into()
+}
+
+/// `HOST` of `outbound|PORT|SUBSET|HOST`, or what the cluster says of itself.
+fn service_of(cluster: &Cluster<Pool>) -> Arc<str> {
+    match &cluster.target.config.service {
+        Some(service) => service.host.as_str().into(),
+        None => {
+            let name = &cluster.target.config.name;
+            name.rsplit('|').next().unwrap_or(name).into()
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Headers that a proxy takes away, adds and changes.
+
+use std::fmt::Write;
+
+use hauberk_config::connection_manager::{ClientCertificateHeader, ConnectionManager, Forwarding};
+use hauberk_upstream::random;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::connection::Connection;
+
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Spoken only between Envoy and its control; from a caller they are lies.
+const INTERNAL: [&str; 8] = [
+    "x-envoy-internal",
+    "x-envoy-original-path",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-envoy-original-dst-host",
+];
+
+/// Removes what concerns one connection only (RFC 9110 §7.6.1). `te: trailers` stays.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(listed) = headers.remove(header::CONNECTION) {
+        let names = listed.to_str().unwrap_or_default();
+        for name in names.split(',') {
+            let name = name.trim();
+            let keeps = name.eq_ignore_ascii_case("te") || name.eq_ignore_ascii_case("close");
+            if !keeps && !name.eq_ignore_ascii_case("keep-alive") && !name.is_empty() {
+                headers.remove(name);
+            }
+        }
+    }
+    if headers.contains_key(header::TE) {
+        let trailers = headers
+            .get(header::TE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.split(',').any(|one| one.trim() == "trailers"));
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        } else {
+            headers.remove(header::TE);
+        }
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
+}
+
+/// Says who the caller is, and takes away what it may not say.
+pub fn describe_caller(
+    headers: &mut HeaderMap,
+    manager: &ConnectionManager,
+    connection: &Connection,
+) {
+    let forwarding = &manager.forwarding;
+    for name in INTERNAL {
+        headers.remove(name);
+    }
+    if forwarding.use_remote_address && !forwarding.skip_xff_append {
+        append(
+            headers,
+            &FORWARDED_FOR,
+            &connection.facts.source.ip().to_string(),
+        );
+    }
+    if forwarding.use_remote_address || !headers.contains_key(FORWARDED_PROTO) {
+        let scheme = if connection.session.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    }
+    describe_certificate(headers, forwarding, connection);
+}
+
+fn append(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
+    let joined = match headers.get(name).and_then(|old| old.to_str().ok()) {
+        Some(old) => HeaderValue::from_str(&format!("{old},{value}")),
+        None => HeaderValue::from_str(value),
+    };
+    if let Ok(joined) = joined {
+        headers.insert(name, joined);
+    }
+}
+
+fn describe_certificate(headers: &mut HeaderMap, forwarding: &Forwarding, connection: &Connection) {
+    let mode = forwarding.client_certificate;
+    let peer = connection
+        .session
+        .as_ref()
+        .and_then(|session| session.peer.as_ref().map(|peer| (session, peer)));
+    let keep = match mode {
+        ClientCertificateHeader::AlwaysForwardOnly => true,
+        ClientCertificateHeader::ForwardOnly | ClientCertificateHeader::AppendForward => {
+            peer.is_some()
+        }
+        ClientCertificateHeader::Sanitize | ClientCertificateHeader::SanitizeSet => false,
+    };
+    if !keep {
+        headers.remove(CLIENT_CERTIFICATE);
+    }
+    let sets = matches!(
+        mode,
+        ClientCertificateHeader::AppendForward | ClientCertificateHeader::SanitizeSet
+    );
+    let Some((session, peer)) = peer.filter(|_| sets) else {
+        return;
+    };
+    let details = &forwarding.client_certificate_details;
+    let mut text = String::new();
+    if let Some(own) = session.own.uris.first() {
+        let _ = write!(text, "By={own}");
+    }
+    if details.subject {
+        let _ = write!(
+            text,
+            ";Subject=\"{}\"",
+            peer.names.subject.replace('"', "\\\"")
+        );
+    }
+    if details.uri {
+        for uri in &peer.names.uris {
+            let _ = write!(text, ";URI={uri}");
+        }
+    }
+    if details.dns {
+        for name in &peer.names.dns {
+            let _ = write!(text, ";DNS={name}");
+        }
+    }
+    append(headers, &CLIENT_CERTIFICATE, text.trim_start_matches(';'));
+}
+
+/// Gives the request a number, unless it has one that may stay.
+pub fn identify(headers: &mut HeaderMap, manager: &ConnectionManager) {
+    let settings = &manager.request_id;
+    // At the edge (where the peer is the caller) a number from outside is not ours.
+    let outside = manager.forwarding.use_remote_address && !settings.preserve_external;
+    if settings.generate && (outside || !headers.contains_key(REQUEST_ID)) {
+        let (high, low) = (random(), random());
+        // RFC 9562 version 4.
+        let text = format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            high >> 16 & 0xffff,
+            high & 0xfff,
+            low >> 48 & 0x3fff | 0x8000,
+            low & 0xffff_ffff_ffff
+        );
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(REQUEST_ID, value);
+        }
+    }
+}
+
+/// Continues the caller's trace or begins one (W3C Trace Context §3.2).
+pub fn trace(headers: &mut HeaderMap, sample: bool) {
+    let parent = headers
+        .get(TRACEPARENT)
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| is_traceparent(value));
+    let text = match parent {
+        Some(parent) => format!(
+            "{}-{:016x}-{}",
+            &parent[..35],
+            random() | 1,
+            &parent[53..55]
+        ),
+        None => {
+            headers.remove("tracestate");
+            let flags = u8::from(sample);
+            format!(
+                "00-{:016x}{:016x}-{:016x}-{flags:02x}",
+                random(),
+                random() | 1,
+                random() | 1
+            )
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+fn is_traceparent(text: &str) -> bool {
+    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == 55
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            2 | 35 | 52 => byte == b'-',
+            _ => lower_hex(byte),
+        })
+        && &text[..2] == "00"
+        && text[3..35].bytes().any(|byte| byte != b'0')
+        && text[36..52].bytes().any(|byte| byte != b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_the_connection_goes() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("te", "trailers, deflate"),
+            ("keep-alive", "timeout=5"),
+            ("accept", "*/*"),
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("")))
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, [("accept", "*/*"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn a_trace_goes_on_under_a_new_span() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(parent));
+        trace(&mut headers, false);
+        let text = headers[TRACEPARENT].to_str().unwrap_or_default();
+        assert!(is_traceparent(text) && text != parent);
+        assert_eq!((&text[..36], &text[52..]), (&parent[..36], &parent[52..]));
+    }
+
+    #[test]
+    fn a_bad_trace_is_replaced() {
+        for bad in [
+            "",
+            "00-0-0-0",
+            "zz-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert!(!is_traceparent(bad));
+        }
+        let mut headers = HeaderMap::new();
+        trace(&mut headers, true);
+        assert!(
+            headers[TRACEPARENT]
+                .to_str()
+                .is_ok_and(|text| is_traceparent(text) && text.ends_with("-01"))
+        );
+    }
+}

@@ -1,0 +1,454 @@
+//! Routes, found for a request and applied to it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hauberk_config::connection_manager::PathNormalization;
+use hauberk_config::matcher::{
+    HeaderMatch, HeaderMatcher, QueryMatch, StringMatcher, StringPattern,
+};
+use hauberk_config::route::{
+    AppendAction, ClusterTarget, FilterOverride, Forward, HeaderAddition, HostRewrite, PathMatch,
+    PathRewrite, RedirectPath, RedirectScheme, RetryPolicy, Route, RouteAction, RouteConfiguration,
+    VirtualHost, WeightedCluster,
+};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri};
+
+use crate::access::RequestFacts;
+use crate::connection::Connection;
+use crate::service::set_path;
+
+/// A route configuration, ready to be searched.
+pub struct Routes {
+    config: Arc<RouteConfiguration>,
+}
+
+pub struct Matched {
+    pub route: Arc<Route>,
+    host: Arc<VirtualHost>,
+    /// Drawn once, so that cluster and overrides agree.
+    weighted: Option<usize>,
+}
+
+impl Routes {
+    pub fn new(config: &Arc<RouteConfiguration>) -> Self {
+        Self {
+            config: Arc::clone(config),
+        }
+    }
+
+    pub fn config(&self) -> &Arc<RouteConfiguration> {
+        &self.config
+    }
+
+    pub fn find<B>(&self, request: &Request<B>, random: u64) -> Option<Matched> {
+        let authority = header_text(request.headers(), "host")?.to_ascii_lowercase();
+        let host = self.virtual_host(&authority)?;
+        let facts = RequestFacts::of(request);
+        let route = host
+            .routes
+            .iter()
+            .find(|route| route_fits(route, request.method(), &facts, random))?;
+        let weighted = match &route.action {
+            RouteAction::Forward(forward) => match &forward.target {
+                ClusterTarget::Weighted(clusters) => draw(clusters, random),
+                _ => None,
+            },
+            _ => None,
+        };
+        Some(Matched {
+            route: Arc::clone(route),
+            host: Arc::clone(host),
+            weighted,
+        })
+    }
+
+    /// Exact, then the longest `*.suffix`, then the longest `prefix.*`, then `*`.
+    fn virtual_host(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
+        let authority = if self.config.ignore_port_in_host {
+            authority
+                .rsplit_once(':')
+                .map_or(authority, |(host, _)| host)
+        } else {
+            authority
+        };
+        let rank = |domain: &str| -> Option<(u8, usize)> {
+            if domain == authority {
+                Some((3, 0))
+            } else if domain == "*" {
+                Some((0, 0))
+            } else if let Some(suffix) = domain.strip_prefix('*') {
+                authority.ends_with(suffix).then_some((2, suffix.len()))
+            } else if let Some(prefix) = domain.strip_suffix('*') {
+                authority.starts_with(prefix).then_some((1, prefix.len()))
+            } else {
+                None
+            }
+        };
+        self.config
+            .virtual_hosts
+            .iter()
+            .filter_map(|host| {
+                let best = host
+                    .domains
+                    .iter()
+                    .filter_map(|domain| rank(domain))
+                    .max()?;
+                Some((best, host))
+            })
+            .max_by_key(|(best, _)| *best)
+            .map(|(_, host)| host)
+    }
+}
+
+fn draw(clusters: &[WeightedCluster], random: u64) -> Option<usize> {
+    let total: u64 = clusters.iter().map(|one| u64::from(one.weight)).sum();
+    let mut left = (random >> 20).checked_rem(total)?;
+    clusters.iter().position(|one| {
+        let weight = u64::from(one.weight);
+        if left < weight {
+            return true;
+        }
+        left -= weight;
+        false
+    })
+}
+
+fn route_fits(route: &Route, method: &Method, facts: &RequestFacts<'_>, random: u64) -> bool {
+    let matches = &route.matches;
+    let (path, query) = facts.path.split_once('?').unwrap_or((facts.path, ""));
+    let fold = |text: &str| {
+        if matches.case_sensitive {
+            text.to_owned()
+        } else {
+            text.to_ascii_lowercase()
+        }
+    };
+    let path_fits = match &matches.path {
+        PathMatch::Connect => method == Method::CONNECT,
+        PathMatch::Prefix(prefix) if matches.case_sensitive => path.starts_with(prefix.as_str()),
+        PathMatch::Prefix(prefix) => fold(path).starts_with(&fold(prefix)),
+        PathMatch::Exact(exact) => fold(path) == fold(exact),
+        PathMatch::SeparatedPrefix(prefix) => fold(path)
+            .strip_prefix(&fold(prefix))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        PathMatch::Regex(_) => false,
+    };
+    let grpc = !matches.grpc
+        || header_text(facts.headers, "content-type")
+            .is_some_and(|value| value.starts_with("application/grpc"));
+    path_fits
+        && grpc
+        && matches
+            .headers
+            .iter()
+            .all(|matcher| header_fits(matcher, facts))
+        && matches.query.iter().all(|matcher| {
+            let value = query.split('&').find_map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (name == matcher.name).then_some(value)
+            });
+            match &matcher.matches {
+                QueryMatch::Present(wanted) => value.is_some() == *wanted,
+                QueryMatch::String(matcher) => {
+                    value.is_some_and(|value| string_fits(matcher, value))
+                }
+            }
+        })
+        && matches.share.is_none_or(|share| share.includes(random))
+}
+
+pub fn string_fits(matcher: &StringMatcher, text: &str) -> bool {
+    let fold = |text: &str| -> String {
+        if matcher.ignore_case {
+            text.to_ascii_lowercase()
+        } else {
+            text.to_owned()
+        }
+    };
+    match &matcher.pattern {
+        StringPattern::Exact(wanted) if !matcher.ignore_case => text == wanted,
+        StringPattern::Exact(wanted) => text.eq_ignore_ascii_case(wanted),
+        StringPattern::Prefix(wanted) => fold(text).starts_with(&fold(wanted)),
+        StringPattern::Suffix(wanted) => fold(text).ends_with(&fold(wanted)),
+        StringPattern::Contains(wanted) => fold(text).contains(&fold(wanted)),
+        StringPattern::Regex(_) => false,
+    }
+}
+
+pub fn header_fits(matcher: &HeaderMatcher, facts: &RequestFacts<'_>) -> bool {
+    let value: Option<Cow<'_, str>> = match matcher.name.as_str() {
+        ":method" => Some(facts.method.into()),
+        ":path" => Some(facts.path.into()),
+        ":authority" => joined(facts.headers, "host"),
+        ":scheme" => joined(facts.headers, "x-forwarded-proto"),
+        name => joined(facts.headers, name),
+    };
+    value_fits(matcher, value.as_deref())
+}
+
+fn value_fits(matcher: &HeaderMatcher, value: Option<&str>) -> bool {
+    let value = if matcher.treat_missing_as_empty {
+        Some(value.unwrap_or_default())
+    } else {
+        value
+    };
+    let fits = match (&matcher.matches, value) {
+        (HeaderMatch::Present(wanted), value) => value.is_some() == *wanted,
+        // A missing header fits nothing, inverted or not (Envoy).
+        (_, None) => return false,
+        (HeaderMatch::String(matcher), Some(value)) => string_fits(matcher, value),
+        (HeaderMatch::Range { start, end }, Some(value)) => value
+            .parse::<i64>()
+            .is_ok_and(|number| (*start..*end).contains(&number)),
+    };
+    fits != matcher.invert
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Several fields of one name count as one, joined by commas.
+fn joined<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
+    let mut values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let first = values.next()?;
+    let mut all = Cow::Borrowed(first);
+    for value in values {
+        all.to_mut().push(',');
+        all.to_mut().push_str(value);
+    }
+    Some(all)
+}
+
+pub fn headers_fit<B>(matchers: &[HeaderMatcher], request: &Request<B>) -> bool {
+    let facts = RequestFacts::of(request);
+    matchers.iter().all(|matcher| header_fits(matcher, &facts))
+}
+
+/// No matchers: true.
+pub fn any_header_fits<B>(matchers: &[HeaderMatcher], request: &Request<B>) -> bool {
+    let facts = RequestFacts::of(request);
+    matchers.is_empty() || matchers.iter().any(|matcher| header_fits(matcher, &facts))
+}
+
+pub fn response_header_fits<B>(matchers: &[HeaderMatcher], response: &Response<B>) -> bool {
+    matchers.iter().any(|matcher| {
+        let value = joined(response.headers(), &matcher.name);
+        value_fits(matcher, value.as_deref())
+    })
+}
+
+/// The path with dot segments and doubled slashes gone; `None`: it stays as it is.
+pub fn normalized(uri: &Uri, settings: &PathNormalization) -> Option<String> {
+    let path = uri.path();
+    let odd =
+        settings.merge_slashes && path.contains("//") || settings.normalize && path.contains("/.");
+    if !odd {
+        return None;
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        match part {
+            "." | ".." if settings.normalize => {
+                if part == ".." {
+                    segments.pop();
+                }
+                if last {
+                    segments.push("");
+                }
+            }
+            "" if settings.merge_slashes && !last => {}
+            part => segments.push(part),
+        }
+    }
+    let mut result = format!("/{}", segments.join("/"));
+    if let Some(query) = uri.query() {
+        result.push('?');
+        result.push_str(query);
+    }
+    Some(result)
+}
+
+impl Matched {
+    fn weighted<'a>(&'a self) -> Option<&'a WeightedCluster> {
+        match &self.route.action {
+            RouteAction::Forward(forward) => match &forward.target {
+                ClusterTarget::Weighted(clusters) => clusters.get(self.weighted?),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What route, virtual host or weighted cluster set for a filter; the most specific.
+    pub fn special(&self, filter: &str) -> Option<&FilterOverride> {
+        self.weighted()
+            .and_then(|one| one.overrides.get(filter))
+            .or_else(|| self.route.overrides.get(filter))
+            .or_else(|| self.host.overrides.get(filter))
+    }
+
+    pub fn cluster(
+        &self,
+        forward: &Forward,
+        headers: &HeaderMap,
+        _random: u64,
+    ) -> Option<Arc<str>> {
+        match &forward.target {
+            ClusterTarget::Single(name) => Some(Arc::clone(name)),
+            ClusterTarget::Weighted(_) => self.weighted().map(|one| Arc::clone(&one.cluster)),
+            ClusterTarget::Header(name) => header_text(headers, name).map(Arc::from),
+        }
+    }
+
+    pub fn retry<'a>(&'a self, forward: &'a Forward) -> Option<&'a RetryPolicy> {
+        forward.retry.as_deref().or(self.host.retry.as_deref())
+    }
+
+    /// Status and `location`.
+    pub fn redirect<B>(&self, request: &Request<B>, secure: bool) -> (u16, String) {
+        let RouteAction::Redirect(redirect) = &self.route.action else {
+            return (500, String::new());
+        };
+        let scheme = match &redirect.scheme {
+            RedirectScheme::Keep if secure => "https",
+            RedirectScheme::Keep => "http",
+            RedirectScheme::Https => "https",
+            RedirectScheme::Other(scheme) => scheme,
+        };
+        let authority = header_text(request.headers(), "host").unwrap_or_default();
+        let (name, port) = match authority.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (name, Some(port))
+            }
+            _ => (authority, None),
+        };
+        let name = redirect.host.as_deref().unwrap_or(name);
+        let port = redirect.port.map(|port| port.to_string()).or_else(|| {
+            port.filter(|_| redirect.scheme == RedirectScheme::Keep)
+                .map(str::to_owned)
+        });
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let path = request.uri().path();
+        let path = match &redirect.path {
+            RedirectPath::Keep => path.to_owned(),
+            RedirectPath::Replace(path) => path.clone(),
+            RedirectPath::Prefix(prefix) => self.replace_prefix(path, prefix),
+            RedirectPath::Regex { .. } => path.to_owned(),
+        };
+        let query = match request.uri().query() {
+            Some(query) if !redirect.strip_query && !path.contains('?') => format!("?{query}"),
+            _ => String::new(),
+        };
+        (
+            redirect.status,
+            format!("{scheme}://{name}{port}{path}{query}"),
+        )
+    }
+
+    fn replace_prefix(&self, path: &str, replacement: &str) -> String {
+        let matched = match &self.route.matches.path {
+            PathMatch::Prefix(prefix) | PathMatch::SeparatedPrefix(prefix) => prefix.len(),
+            PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+            PathMatch::Connect => 0,
+        };
+        format!("{replacement}{}", path.get(matched..).unwrap_or_default())
+    }
+
+    pub fn change_request<B>(
+        &self,
+        routes: &Routes,
+        request: &mut Request<B>,
+        connection: &Connection,
+    ) {
+        let _ = connection;
+        if let RouteAction::Forward(forward) = &self.route.action {
+            if let Some(PathRewrite::Prefix(replacement)) = &forward.path_rewrite {
+                let mut path = self.replace_prefix(request.uri().path(), replacement);
+                if let Some(query) = request.uri().query() {
+                    path = format!("{path}?{query}");
+                }
+                set_path(request, &path);
+            }
+            let host = self
+                .weighted()
+                .and_then(|one| one.host_rewrite.clone())
+                .or_else(|| match &forward.host_rewrite {
+                    Some(HostRewrite::Literal(host)) => Some(host.clone()),
+                    Some(HostRewrite::Header(name)) => {
+                        header_text(request.headers(), name).map(str::to_owned)
+                    }
+                    _ => None,
+                });
+            if let Some(value) = host.and_then(|host| HeaderValue::from_str(&host).ok()) {
+                if forward.append_x_forwarded_host
+                    && let Some(old) = request.headers().get(header::HOST).cloned()
+                {
+                    request.headers_mut().append("x-forwarded-host", old);
+                }
+                request.headers_mut().insert(header::HOST, value);
+            }
+        }
+        let weighted = self.weighted().map(|one| &one.headers);
+        let levels = [
+            Some(&self.route.headers),
+            Some(&self.host.headers),
+            Some(&routes.config.headers),
+        ];
+        for level in weighted.into_iter().chain(levels.into_iter().flatten()) {
+            add(request.headers_mut(), &level.request_add);
+            for name in &level.request_remove {
+                request.headers_mut().remove(name.as_str());
+            }
+        }
+    }
+
+    pub fn change_response(&self, routes: &Routes, headers: &mut HeaderMap) {
+        let weighted = self.weighted().map(|one| &one.headers);
+        let levels = [
+            Some(&self.route.headers),
+            Some(&self.host.headers),
+            Some(&routes.config.headers),
+        ];
+        for level in weighted.into_iter().chain(levels.into_iter().flatten()) {
+            add(headers, &level.response_add);
+            for name in &level.response_remove {
+                headers.remove(name.as_str());
+            }
+        }
+    }
+}
+
+fn add(headers: &mut HeaderMap, additions: &[HeaderAddition]) {
+    for addition in additions {
+        let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(addition.name.as_str()),
+            HeaderValue::from_str(&addition.value.replace("%%", "%")),
+        ) else {
+            continue;
+        };
+        let present = headers.contains_key(&name);
+        match addition.action {
+            AppendAction::AppendOrAdd => {
+                headers.append(name, value);
+            }
+            AppendAction::AddIfAbsent if !present => {
+                headers.insert(name, value);
+            }
+            AppendAction::OverwriteOrAdd => {
+                headers.insert(name, value);
+            }
+            AppendAction::OverwriteIfPresent if present => {
+                headers.insert(name, value);
+            }
+            AppendAction::AddIfAbsent | AppendAction::OverwriteIfPresent => {}
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! One request, from the caller's headers to the answer's.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hauberk_config::connection_manager::ConnectionManager;
+use hauberk_config::fault::{AbortStatus, Fault};
+use hauberk_config::route::{FilterOverride, Forward, RouteAction};
+use hauberk_telemetry::flags::Flag;
+use hauberk_upstream::random;
+use http::header::{self, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use crate::access::{Access, RequestFacts};
+use crate::attempt;
+use crate::body::ResponseBody;
+use crate::call::Call;
+use crate::connection::Connection;
+use crate::headers;
+use crate::listener::{Chain, FilterKind, RouteTable};
+use crate::reply::{grpc, reply};
+use crate::routing::{self, Matched, Routes};
+use crate::upgrade::Wish;
+
+/// Answers one request; the answer's body still moves when this returns.
+pub async fn handle(
+    connection: Rc<Connection>,
+    mut request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let chain = Arc::clone(&connection.chain.borrow());
+    let grpc_call = is_grpc(&request);
+    let mut call = Call::new(
+        Rc::clone(&connection),
+        request.method().clone(),
+        request.uri().clone(),
+        grpc_call,
+    );
+    let Some(manager) = &chain.http else {
+        return reply(call, 500, Flag::NoRoute, "");
+    };
+    let config = &manager.config;
+    if let Err(reason) = settle_authority(&mut request, config) {
+        return reply(call, 400, Flag::DownstreamProtocolError, reason);
+    }
+    call.authority = request.headers().get(header::HOST).cloned();
+    let wish = Wish::of(&request);
+    headers::strip_hop_by_hop(request.headers_mut());
+    headers::describe_caller(request.headers_mut(), config, &connection);
+    headers::identify(request.headers_mut(), config);
+    let sample = config
+        .tracing
+        .as_ref()
+        .is_some_and(|tracing| tracing.random_sampling.includes(random()));
+    headers::trace(request.headers_mut(), sample);
+    call.request_id = request.headers().get(headers::REQUEST_ID).cloned();
+    call.traceparent = request.headers().get(headers::TRACEPARENT).cloned();
+    if let Some(path) = routing::normalized(request.uri(), &config.path) {
+        set_path(&mut request, &path);
+    }
+
+    let routes = match &manager.routes {
+        RouteTable::Named(name) => connection.worker.program().routes.get(name).cloned(),
+        RouteTable::Inline(routes) => Some(Arc::clone(routes)),
+    };
+    let matched = routes
+        .as_ref()
+        .and_then(|routes| routes.find(&request, random()));
+    if let Some(matched) = &matched {
+        call.route = Arc::clone(&matched.route.name);
+    }
+    let call = match filter(call, &chain, &request, matched.as_ref()).await {
+        Ok(call) => call,
+        Err(answer) => return finish(answer, config, None, &request),
+    };
+    let (Some(routes), Some(matched)) = (routes, matched) else {
+        return finish(reply(call, 404, Flag::NoRoute, ""), config, None, &request);
+    };
+    act(call, request, &chain, config, &routes, matched, wish).await
+}
+
+async fn act(
+    call: Box<Call>,
+    mut request: Request<Incoming>,
+    chain: &Chain,
+    config: &ConnectionManager,
+    routes: &Routes,
+    matched: Matched,
+    wish: Option<Wish>,
+) -> Response<ResponseBody> {
+    match &matched.route.action {
+        RouteAction::Direct(direct) => {
+            let mut call = call;
+            call.status = direct.status;
+            let body = Bytes::copy_from_slice(&direct.body);
+            let mut response = Response::new(ResponseBody::full(body, Some(call)));
+            *response.status_mut() = status(direct.status);
+            matched.change_response(routes, response.headers_mut());
+            finish(response, config, None, &request)
+        }
+        RouteAction::Redirect(_) => {
+            let secure = call.connection.session.is_some();
+            let (code, location) = matched.redirect(&request, secure);
+            let mut response = reply(call, code, Flag::None, "");
+            if let Ok(value) = HeaderValue::from_str(&location) {
+                response.headers_mut().insert(header::LOCATION, value);
+            }
+            matched.change_response(routes, response.headers_mut());
+            finish(response, config, None, &request)
+        }
+        RouteAction::Forward(forward) => {
+            if let Some(wish) = &wish
+                && !wish.allowed(&forward.upgrades, &config.upgrades)
+            {
+                return finish(reply(call, 403, Flag::None, ""), config, None, &request);
+            }
+            let suppress = chain
+                .http
+                .as_ref()
+                .is_some_and(|manager| manager.suppress_envoy_headers);
+            let started = call.started;
+            matched.change_request(routes, &mut request, &call.connection);
+            let original = Original {
+                method: request.method().clone(),
+                version: request.version(),
+            };
+            let mut response =
+                attempt::forward(call, request, config, &matched, forward, wish).await;
+            matched.change_response(routes, response.headers_mut());
+            let time = (!suppress).then(|| started.elapsed());
+            finish_as(response, config, time, &original)
+        }
+    }
+}
+
+/// RBAC, faults and the like, in their order. An answer ends the request here.
+async fn filter(
+    mut call: Box<Call>,
+    chain: &Chain,
+    request: &Request<Incoming>,
+    matched: Option<&Matched>,
+) -> Result<Box<Call>, Response<ResponseBody>> {
+    let filters = chain
+        .http
+        .as_ref()
+        .map(|manager| manager.filters.as_slice());
+    for filter in filters.unwrap_or_default() {
+        let special = matched.and_then(|matched| matched.special(&filter.name));
+        if matches!(special, Some(FilterOverride::Disabled)) {
+            continue;
+        }
+        match (&filter.kind, special) {
+            (FilterKind::Rbac(_), Some(FilterOverride::Rbac(None))) => {}
+            (FilterKind::Rbac(_), Some(FilterOverride::Rbac(Some(rbac)))) => {
+                call = allow(call, &Access::new(rbac), request)?;
+            }
+            (FilterKind::Rbac(access), _) => call = allow(call, access, request)?,
+            (FilterKind::Fault(_), Some(FilterOverride::Fault(fault)))
+            | (FilterKind::Fault(fault), _) => call = disturb(call, fault, request).await?,
+            (FilterKind::Cors, _) => {}
+        }
+    }
+    let decision = call.decision.clone();
+    call.connection.open(call.connection.policy(&decision));
+    Ok(call)
+}
+
+fn allow(
+    mut call: Box<Call>,
+    access: &Access,
+    request: &Request<Incoming>,
+) -> Result<Box<Call>, Response<ResponseBody>> {
+    let connection = Rc::clone(&call.connection);
+    let decision = access.request(&connection.subject(), &RequestFacts::of(request));
+    if decision.allowed {
+        if !decision.policy.is_empty() || call.decision.policy.is_empty() {
+            call.decision = decision;
+        }
+        return Ok(call);
+    }
+    connection.open(connection.policy(&decision));
+    call.decision = decision;
+    Err(reply(
+        call,
+        403,
+        Flag::UnauthorizedExternalService,
+        "RBAC: access denied",
+    ))
+}
+
+async fn disturb(
+    mut call: Box<Call>,
+    fault: &Fault,
+    request: &Request<Incoming>,
+) -> Result<Box<Call>, Response<ResponseBody>> {
+    if !routing::headers_fit(&fault.headers, request) {
+        return Ok(call);
+    }
+    if let Some(delay) = fault.delay.filter(|delay| delay.share.includes(random())) {
+        tokio::time::sleep(delay.duration).await;
+        call.flag(Flag::DelayInjected);
+    }
+    let Some(abort) = fault.abort.filter(|abort| abort.share.includes(random())) else {
+        return Ok(call);
+    };
+    match abort.status {
+        AbortStatus::Http(code) => {
+            Err(reply(call, code, Flag::FaultInjected, "fault filter abort"))
+        }
+        AbortStatus::Grpc(code) if call.grpc => {
+            call.flag(Flag::FaultInjected);
+            Err(grpc(call, code))
+        }
+        AbortStatus::Grpc(code) => {
+            let status = http_status_of_grpc(code);
+            Err(reply(
+                call,
+                status,
+                Flag::FaultInjected,
+                "fault filter abort",
+            ))
+        }
+    }
+}
+
+fn http_status_of_grpc(code: u32) -> u16 {
+    match code {
+        0 => 200,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
+/// What of a request its answer depends on.
+struct Original {
+    method: Method,
+    version: Version,
+}
+
+fn finish(
+    response: Response<ResponseBody>,
+    config: &ConnectionManager,
+    time: Option<Duration>,
+    request: &Request<Incoming>,
+) -> Response<ResponseBody> {
+    let original = Original {
+        method: request.method().clone(),
+        version: request.version(),
+    };
+    finish_as(response, config, time, &original)
+}
+
+/// The last touch on an answer: the server's name, Envoy's service time.
+fn finish_as(
+    mut response: Response<ResponseBody>,
+    config: &ConnectionManager,
+    time: Option<Duration>,
+    original: &Original,
+) -> Response<ResponseBody> {
+    use hauberk_config::connection_manager::ServerHeader;
+    *response.version_mut() = original.version;
+    let is_connect = original.method == Method::CONNECT;
+    let headers = response.headers_mut();
+    let absent = !headers.contains_key(header::SERVER);
+    let set = match config.server_header {
+        ServerHeader::Overwrite => true,
+        ServerHeader::AppendIfAbsent => absent,
+        ServerHeader::PassThrough => false,
+    };
+    if set
+        && !is_connect
+        && let Ok(name) = HeaderValue::from_str(&config.server_name)
+    {
+        headers.insert(header::SERVER, name);
+    }
+    if let Some(time) = time {
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(
+            "x-envoy-upstream-service-time",
+            HeaderValue::from(milliseconds),
+        );
+    }
+    response
+}
+
+/// Moves the authority to the `host` header, from where routing and rules read it (RFC 9112 §3.2.2: an absolute target's
+/// authority replaces `host`).
+fn settle_authority(
+    request: &mut Request<Incoming>,
+    config: &ConnectionManager,
+) -> Result<(), &'static str> {
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        return Err("more than one host header");
+    }
+    if let Some(authority) = request.uri().authority()
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    if !request.headers().contains_key(header::HOST) {
+        let default = config
+            .default_host_for_http_10
+            .as_ref()
+            .filter(|_| request.version() == Version::HTTP_10)
+            .and_then(|host| HeaderValue::from_str(host).ok());
+        match default {
+            Some(value) => {
+                request.headers_mut().insert(header::HOST, value);
+            }
+            None if request.version() == Version::HTTP_10 => {
+                request
+                    .headers_mut()
+                    .insert(header::HOST, HeaderValue::from_static(""));
+            }
+            None => return Err("missing host header"),
+        }
+    }
+    Ok(())
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| {
+            let value = value.as_bytes();
+            value.strip_prefix(b"application/grpc").is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";")
+            })
+        })
+}
+
+/// Replaces path and query.
+pub fn set_path<B>(request: &mut Request<B>, path: &str) {
+    let Ok(path) = PathAndQuery::try_from(path) else {
+        return;
+    };
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.path_and_query = Some(path);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
+pub fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The timeouts of a forwarded request.
+pub fn stream_idle(config: &ConnectionManager, forward: &Forward) -> Option<Duration> {
+    match forward.idle_timeout {
+        Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+        None => config.stream_idle_timeout,
+    }
+}

@@ -1,0 +1,12 @@
+//! The data plane of one pod: workers that serve its listeners, and the thread beside them that hears from the control
+//! plane, answers the admin socket and writes what happened.
+#![forbid(unsafe_code)]
+
+mod accept;
+pub mod admin;
+pub mod bootstrap;
+pub mod engine;
+mod listeners;
+mod names;
+mod statistics;
+mod tcp;

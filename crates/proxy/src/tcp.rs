@@ -1,0 +1,172 @@
+//! TCP connections, copied to an endpoint.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hauberk_config::listener::TcpProxy;
+use hauberk_config::route::Priority;
+use hauberk_http::access::Decision;
+use hauberk_http::connection::{Connection, Standing};
+use hauberk_http::pool::Pool;
+use hauberk_net::copy::{Copied, End, copy_both};
+use hauberk_telemetry::flags::Flag;
+use hauberk_upstream::{Cluster, Connected, Host, Limited, Stream, random};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// Counters go to the metrics after so many bytes, so that long connections show while they live.
+const REPORT: u64 = 256 * 1024;
+
+pub async fn serve(
+    connection: Rc<Connection>,
+    stream: Stream<TlsStream<TcpStream>>,
+    proxy: &Arc<TcpProxy>,
+    decision: &Decision,
+) {
+    let refuse = |flag: Flag, reason: &str| {
+        connection.flag.set(flag);
+        let denied = Decision {
+            policy: Arc::clone(&decision.policy),
+            ..Decision::denied(reason)
+        };
+        connection.open(connection.policy(&denied));
+    };
+    let name = proxy.choose(random());
+    let Some(cluster) = name.and_then(|name| connection.worker.cluster(name)) else {
+        return refuse(Flag::NoCluster, "the destination's cluster is not known");
+    };
+    let Some(_slot) = cluster.admit(Limited::Connection, Priority::Default) else {
+        return refuse(
+            Flag::UpstreamOverflow,
+            "the cluster's connection limit is reached",
+        );
+    };
+    let reached = match reach(&connection, &cluster, proxy).await {
+        Ok(reached) => reached,
+        Err(Unreached::NoHost) if cluster.target.config.name.as_ref() == "BlackHoleCluster" => {
+            let destination = connection.facts.destination;
+            return refuse(
+                Flag::NoHealthyUpstream,
+                &format!("{destination} is no service of the mesh"),
+            );
+        }
+        Err(Unreached::NoHost) => {
+            connection.flag.set(Flag::NoHealthyUpstream);
+            return connection.open(connection.policy(decision));
+        }
+        Err(Unreached::Failed) => {
+            connection.flag.set(Flag::UpstreamConnectionFailure);
+            return connection.open(connection.policy(decision));
+        }
+    };
+    let (host, connected) = reached;
+    connection.reached(&cluster, &host, connected.session.as_ref());
+    connection.open(connection.policy(decision));
+    let key = || connection.tcp_key(Some(&cluster), Some(&host), connected.session.as_deref());
+    let metrics = &connection.worker.metrics;
+    metrics.opened(key());
+    let unreported = Cell::new(Copied::default());
+    let report = |moved: Copied, last: bool| {
+        let mut sum = unreported.get();
+        sum.forward += moved.forward;
+        sum.backward += moved.backward;
+        if last || sum.forward + sum.backward >= REPORT {
+            metrics.moved(key(), sum.backward, sum.forward);
+            sum = Copied::default();
+        }
+        unreported.set(sum);
+    };
+    let counted = |moved: Copied| {
+        connection
+            .bytes_in
+            .set(connection.bytes_in.get() + moved.forward);
+        connection
+            .bytes_out
+            .set(connection.bytes_out.get() + moved.backward);
+        report(moved, false);
+    };
+    let copying = pin!(copy_both(
+        stream,
+        connected.stream,
+        proxy.idle_timeout,
+        counted
+    ));
+    match while_allowed(&connection, copying).await {
+        Some((_, End::First(error))) => {
+            tracing::debug!(%error, "the caller's connection ended");
+            connection.flag.set(Flag::DownstreamConnectionTermination);
+        }
+        Some((_, End::Second(error))) => {
+            tracing::debug!(%error, "the endpoint's connection ended");
+            connection.flag.set(Flag::UpstreamConnectionTermination);
+        }
+        Some((_, End::Idle)) => connection.flag.set(Flag::StreamIdleTimeout),
+        Some((_, End::Finished)) => {}
+        None => {
+            connection.flag.set(Flag::UnauthorizedExternalService);
+            let decision = connection.decide();
+            let judged = if decision.allowed {
+                Decision::denied("the listener no longer takes this kind of connection")
+            } else {
+                decision
+            };
+            connection.judged(connection.policy(&judged));
+        }
+    }
+    report(Copied::default(), true);
+    metrics.closed(key());
+    host.active.set(host.active.get() - 1);
+}
+
+enum Unreached {
+    NoHost,
+    Failed,
+}
+
+async fn reach(
+    connection: &Connection,
+    cluster: &Cluster<Pool>,
+    proxy: &TcpProxy,
+) -> Result<(Rc<Host<Pool>>, Connected), Unreached> {
+    let origin = connection.worker.origin(cluster, connection.caller());
+    let mut tried = Vec::new();
+    for _ in 0..proxy.max_connect_attempts.max(1) {
+        let avoid = |host: &Host<Pool>| tried.contains(&host.address);
+        let chosen = cluster.choose(Some(connection.facts.destination), &avoid);
+        let host = chosen.ok_or(Unreached::NoHost)?;
+        let name = connection.facts.server_name.as_deref();
+        match cluster.connect(&host, origin, name).await {
+            Ok(connected) => {
+                host.active.set(host.active.get() + 1);
+                return Ok((host, connected));
+            }
+            Err(error) => {
+                cluster.judge(&host, None);
+                tracing::debug!(%error, address = %host.address, "no connection to the endpoint");
+                tried.push(host.address);
+            }
+        }
+    }
+    Err(Unreached::Failed)
+}
+
+/// `None`: a change of the program forbids the connection.
+async fn while_allowed<F: Future + Unpin>(
+    connection: &Connection,
+    mut work: F,
+) -> Option<F::Output> {
+    let mut watch = connection.worker.watch();
+    loop {
+        watch.borrow_and_update();
+        if connection.reconsider() == Standing::Forbidden {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            output = &mut work => return Some(output),
+            changed = watch.changed() => changed.ok()?,
+        }
+    }
+}
