@@ -112,6 +112,8 @@ class Hauberkd:
                 await client.delete(kinds.POD, meta["namespace"], meta["name"], grace_period_seconds=0)
             elif (pod.get("status") or {}).get("phase", "Pending") == "Pending":
                 status = {"phase": "Running", "podIP": f"10.66.0.{number + 1}", "conditions": [CONDITION]}
+                if "instrument/ends" in (meta.get("annotations") or {}):
+                    status["phase"] = "Succeeded"
                 await client.patch(
                     kinds.POD, meta["namespace"], meta["name"], {"status": status}, subresource="status"
                 )

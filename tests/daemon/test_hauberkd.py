@@ -287,3 +287,57 @@ def test_what_is_lost_comes_back_from_a_backup(hauberkd: Any, tmp_path: Path) ->
     assert (hauberkd.state / "ca" / "roots.pem").read_bytes() == roots
     with pytest.raises(AlreadyRunningError):
         restore(tmp_path / "backup", hauberkd.state)
+
+
+ORDERED = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers: [{name: db, image: host, command: [db], volumeMounts: [{name: data, mountPath: /data}]}]
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: pay}
+spec:
+  completions: 3
+  parallelism: 2
+  template:
+    metadata: {annotations: {instrument/ends: "yes"}}
+    spec:
+      restartPolicy: Never
+      containers: [{name: pay, image: host, command: [pay]}]
+"""
+
+
+async def test_ordered_sets_and_jobs_by_kubectl(hauberkd: Any) -> None:
+    hauberkd.start()
+    async with hauberkd.node():
+        await asyncio.to_thread(hauberkd.kubectl, "apply", "-f", "-", stdin=ORDERED)
+        said = await asyncio.to_thread(
+            hauberkd.kubectl, "rollout", "status", "statefulset/db", "--timeout=20s"
+        )
+        assert "roll out complete: 2 new pods" in said
+        await asyncio.to_thread(
+            hauberkd.kubectl, "wait", "--for=condition=complete", "job/pay", "--timeout=20s"
+        )
+        counts = hauberkd.kubectl("get", "job", "pay", "-o", "jsonpath={.status.succeeded} {.status.failed}")
+        assert counts.split() in (["3"], ["3", "0"])
+        change = '{"spec":{"template":{"metadata":{"labels":{"version":"two"}}}}}'
+        await asyncio.to_thread(hauberkd.kubectl, "patch", "statefulset/db", "-p", change)
+        await asyncio.to_thread(hauberkd.kubectl, "rollout", "status", "statefulset/db", "--timeout=30s")
+        history = await asyncio.to_thread(hauberkd.kubectl, "rollout", "history", "statefulset/db")
+        assert [line.split()[0] for line in history.splitlines() if line[:1].isdigit()] == ["1", "2"]
+        await asyncio.to_thread(hauberkd.kubectl, "delete", "job/pay", "statefulset/db", "--timeout=20s")
+        await until(lambda: "No resources" in hauberkd.kubectl("get", "pods"))
+        claims = hauberkd.kubectl("get", "pvc", "-o", "name").split()
+        assert claims == ["persistentvolumeclaim/data-db-0", "persistentvolumeclaim/data-db-1"]
