@@ -8,24 +8,26 @@ from mesh_testing.objects import endpoint_slice, pod, service
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER
-from hauberk.mesh.snapshot import ProxyResources, Snapshot
+from hauberk.mesh.snapshot import Interning, ProxyResources, Snapshot
 from hauberk.mesh.subscription import DeltaStream, StateOfTheWorldStream
 
 PROXY = Proxy(ProxyKind.SIDECAR, "default", "p", "10.66.0.1", Labels(), "default")
 A, B = (f"outbound|80||{name}.default.svc.cluster.local" for name in "ab")
 
 
-def world(*, a: str = "10.66.0.2", without: str = "") -> ProxyResources:
+INTERNING = Interning()
+
+
+def world(*, a: str = "10.66.0.2", without: str = "", b_account: str = "b") -> ProxyResources:
     objects = [
         service("a", address="10.96.0.1", http=80),
         service("b", address="10.96.0.2", http=80),
         endpoint_slice("a", [a], http=80),
         endpoint_slice("b", ["10.66.0.9"], http=80),
-        pod("b", "10.66.0.9"),
+        pod("b", "10.66.0.9", account=b_account),
     ]
-    return Snapshot(
-        Registry().update([one for one in objects if one["metadata"]["name"] != without])
-    ).resources(PROXY)
+    present = [one for one in objects if one["metadata"]["name"] != without]
+    return Snapshot(Registry().update(present), INTERNING).resources(PROXY)
 
 
 def delta(stream: DeltaStream, resources: ProxyResources) -> list[Any]:
@@ -122,3 +124,18 @@ def test_state_of_the_world() -> None:
     stream.receive(discovery_pb2.DiscoveryRequest(type_url=ENDPOINT, resource_names=[A, B]))
     (third,) = responses(world())
     assert len(third.resources) == 2
+
+
+def test_a_changed_cluster_hears_of_its_endpoints_again() -> None:
+    """Else a real Envoy warms it up until a timeout."""
+    stream = DeltaStream()
+    stream.receive(ask(CLUSTER))
+    (clusters,) = delta(stream, world())
+    stream.receive(ask(ENDPOINT, A, B))
+    (endpoints,) = delta(stream, world())
+    stream.receive(ask(CLUSTER, nonce=clusters.nonce))
+    stream.receive(ask(ENDPOINT, nonce=endpoints.nonce))
+    changed = world(b_account="another")
+    first, second = delta(stream, changed)
+    assert (first.type_url, names(first)) == (CLUSTER, {B})
+    assert (second.type_url, names(second)) == (ENDPOINT, {B})

@@ -12,6 +12,7 @@ from typing import Any
 from hauberk.mesh.resource_set import LayeredSet
 from hauberk.mesh.serialization import (
     CLUSTER,
+    ENDPOINT,
     LISTENER,
     TYPES,
     Resource,
@@ -88,6 +89,12 @@ class Stream:
             state.acknowledged_version = state.sent_version
             state.rejected_version = state.rejection = ""
         return True
+
+    def send_endpoints_again(self, clusters: Iterable[Resource]) -> None:
+        """A cluster that changed warms up until it hears of its endpoints (Envoy, "Cluster warming")."""
+        endpoints = self.types.get(ENDPOINT)
+        if endpoints is not None:
+            endpoints.fresh.update(one.name for one in clusters if one.name in endpoints.names)
 
     def next_nonce(self) -> str:
         self._nonce += 1
@@ -173,6 +180,8 @@ class DeltaStream(Stream):
             if size > RESPONSE_BYTES:
                 break
         part, state.backlog = state.backlog[:taken], state.backlog[taken:]
+        if state.type_url == CLUSTER:
+            self.send_endpoints_again(part)
         removals: list[str] = []
         if not state.backlog:
             removals, state.removals = state.removals, []
@@ -206,6 +215,10 @@ class StateOfTheWorldStream(Stream):
             chosen = self._choose(state, current)
             if chosen is None:
                 continue
+            if type_url == CLUSTER:
+                changes = current.changes_since(state.sent) if state.sent else None
+                found = (current.get(name) for name in changes.updated) if changes else ()
+                self.send_endpoints_again(one for one in found if one is not None)
             state.sent, state.fresh, state.answered = current, set(), True
             nonce = state.awaiting = self.next_nonce()
             state.sent_version = nonce
