@@ -14,6 +14,7 @@ from hauberk.node.events import now
 from hauberk.node.pod_record import NoAddressLeftError, PodRecord
 from hauberk.node.pod_setup import Node, PodSetup
 from hauberk.node.pod_worker import PodWorker
+from hauberk.node.proxy import workload_name
 from hauberk.store.client import ApiError, Event
 from hauberk.store.informer import Informer
 
@@ -58,6 +59,14 @@ class Agent:
             if (each.record.namespace, each.record.name) == (namespace, name)
         ]
         return found[-1] if found else None
+
+    def names(self, address: str) -> list[str]:
+        """`NS/POD` and `NS/WORKLOAD` of the pod that has this address."""
+        for worker in self.pods.values():
+            if worker.record.address == address:
+                namespace = worker.record.namespace
+                return [f"{namespace}/{worker.record.name}", f"{namespace}/{workload_name(worker.pod)}"]
+        return []
 
     def _see(self, event: Event) -> None:
         pod = event.object

@@ -80,6 +80,6 @@ class Driver(Protocol):
         """Sends a signal to the program; no error if it has ended."""
 
     async def execute(
-        self, folder: Path, arguments: Sequence[str], *, terminal: bool = False
+        self, folder: Path, arguments: Sequence[str], *, terminal: int | None = None
     ) -> asyncio.subprocess.Process:
-        """A further program in a running container, with pipes. Raises `DriverError`."""
+        """A further program in a running container, with pipes, or on a terminal (its descriptor). Raises `DriverError`."""

@@ -5,6 +5,7 @@ import logging
 import random
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hauberk.model.kind import Kind, Object
@@ -47,6 +48,11 @@ class PodWorker:
         self.init = [self._worker(each, init_policy) for each in spec.get("initContainers") or ()]
         self.main = [self._worker(each, self._policy) for each in spec["containers"]]
         self.update(pod)
+
+    @property
+    def run_folder(self) -> Path:
+        """The pod's sockets and its proxy's files."""
+        return self._setup.run
 
     def update(self, pod: Object | None) -> None:
         """The pod as it is now in the API; None when it is there no more."""

@@ -96,15 +96,16 @@ class SandboxDriver:
                     os.kill(pid, signal.SIGKILL)
 
     async def execute(
-        self, folder: Path, arguments: Sequence[str], *, terminal: bool = False
+        self, folder: Path, arguments: Sequence[str], *, terminal: int | None = None
     ) -> asyncio.subprocess.Process:
         state = self.state(folder)
         if state is None or state.phase != "running":
             raise DriverError("exec: expected a running container, found one that is not")
-        options = ["--tty"] if terminal else []
+        options = [] if terminal is None else ["--tty"]
+        stream = asyncio.subprocess.PIPE if terminal is None else terminal
         return await asyncio.create_subprocess_exec(
             self._binary, "exec", "--state", str(folder / "state.json"), *options, "--", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=stream, stdout=stream, stderr=stream,
         )  # fmt: skip
 
 

@@ -1,0 +1,69 @@
+"""A container's log as the driver writes it (CRI format: `TIME STREAM P|F TEXT`), read and followed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+BLOCK = 65_536
+POLL_SECONDS = 0.05
+
+
+def text(line: bytes, timestamps: bool) -> bytes:
+    """What the program wrote, of one line of the file; a part of a line (`P`) has no end of line."""
+    time, _, rest = line.partition(b" ")
+    _stream, _, rest = rest.partition(b" ")
+    tag, _, content = rest.partition(b" ")
+    return (time + b" " if timestamps else b"") + content + (b"" if tag == b"P" else b"\n")
+
+
+def tail_offset(file: Path, lines: int) -> int:
+    """Where the last `lines` lines of a file begin."""
+    with file.open("rb") as opened:
+        position = opened.seek(0, 2)
+        if lines <= 0:
+            return position
+        wanted, found = lines + 1, 0
+        while position > 0:
+            size = min(BLOCK, position)
+            position -= size
+            opened.seek(position)
+            block = opened.read(size)
+            for index in range(size - 1, -1, -1):
+                found += block[index] == 0x0A
+                if found == wanted:
+                    return position + index + 1
+    return 0
+
+
+async def read(
+    file: Path,
+    *,
+    ended: Callable[[], bool],
+    follow: bool = False,
+    tail: int | None = None,
+    timestamps: bool = False,
+) -> AsyncIterator[bytes]:
+    """The log from its beginning, or its last `tail` lines; with `follow` until the container has ended."""
+    if not file.exists() and not follow:
+        return
+    offset = tail_offset(file, tail) if tail is not None and file.exists() else 0
+    rest = b""
+    inode = 0
+    while True:
+        # Asked before reading: what a container wrote before its end is in the file by then.
+        last = not follow or ended()
+        if file.exists():
+            with file.open("rb") as opened:
+                found = file.stat().st_ino
+                if inode and found != inode:
+                    offset = 0  # the driver began a new file
+                inode = found
+                opened.seek(offset)
+                while data := opened.read(BLOCK):
+                    offset += len(data)
+                    *lines, rest = (rest + data).split(b"\n")
+                    if lines:
+                        yield b"".join(text(line, timestamps) for line in lines)
+        if last:
+            return
+        await asyncio.sleep(POLL_SECONDS)
