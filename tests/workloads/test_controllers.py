@@ -248,3 +248,21 @@ async def test_events_are_counted_not_multiplied(world: Any) -> None:
     await world.until(lambda: rolled_out(world))
     counts = collections.Counter((e["reason"], e["message"]) for e in world.api.all("Event"))
     assert set(counts.values()) == {1}
+
+
+async def test_a_pod_relabelled_away_leaves_its_slice(world: Any) -> None:
+    await world.create("Service", service())
+    await world.create("Deployment", deployment(1))
+
+    def held() -> list[str]:
+        return [e["targetRef"]["name"] for s in world.api.all("EndpointSlice") for e in s["endpoints"]]
+
+    await world.until(lambda: len(held()) == 1)
+    (name,) = held()
+    await world.until(lambda: rolled_out(world))
+    pod = world.get("Pod", name)
+    pod["metadata"]["labels"] = {"app": "quarantine"}
+    world.api._put("Pod", pod)
+    await world.until(lambda: held() and name not in held())
+    await world.until(lambda: rolled_out(world))
+    assert not world.get("Pod", name)["metadata"].get("ownerReferences")

@@ -173,12 +173,9 @@ class JobController:
     def decide(self, view: View, key: Key, failure: str, now: datetime) -> list[Action]:
         found = view.get("Job", *key)
         uid = found["metadata"]["uid"] if found else ""
+        named = view.selected("Pod", key[0], {job.NAME_LABEL: key[1]})
         left = [
-            pod
-            for pod in view.all("Pod", key[0])
-            if (owner := controller_of(pod))
-            and (owner["kind"], owner["name"]) == ("Job", key[1])
-            and owner["uid"] != uid
+            p for p in named if (owner := controller_of(p)) and owner["kind"] == "Job" and owner["uid"] != uid
         ]
         actions = job.strip(left)
         if found is not None:
@@ -198,8 +195,7 @@ class EndpointSliceController:
             case "EndpointSlice":
                 return _owner_key(obj, "Service")
             case "Pod":
-                # By the labels as they are now, and by the slices that still hold the pod as it was.
-                return {*self._selecting(view, obj), *self._holding(view, obj)}
+                return self._selecting(view, obj)
         return []
 
     def decide(self, view: View, key: Key, failure: str, now: datetime) -> list[Action]:
@@ -207,22 +203,15 @@ class EndpointSliceController:
         if found is None:
             return []
         slices = view.owned("EndpointSlice", found["metadata"]["uid"])
-        return endpointslice.reconcile(endpointslice.Observed(found, view.all("Pod", key[0]), slices))
+        selector = found["spec"].get("selector")
+        pods = view.selected("Pod", key[0], selector) if selector else []
+        return endpointslice.reconcile(endpointslice.Observed(found, pods, slices))
 
     def _selecting(self, view: View, pod: Object) -> list[Key]:
         labels = (pod["metadata"].get("labels") or {}).items()
         services = view.all("Service", pod["metadata"]["namespace"])
         return [
             _key(s) for s in services if (chosen := s["spec"].get("selector")) and chosen.items() <= labels
-        ]
-
-    def _holding(self, view: View, pod: Object) -> list[Key]:
-        uid = pod["metadata"]["uid"]
-        return [
-            key
-            for held in view.all("EndpointSlice", pod["metadata"]["namespace"])
-            if any((e.get("targetRef") or {}).get("uid") == uid for e in held.get("endpoints") or ())
-            for key in _owner_key(held, "Service")
         ]
 
 

@@ -28,7 +28,7 @@ Ports = tuple[tuple[tuple[str, Any], ...], ...]
 class Observed:
     service: Object
     pods: list[Object]
-    """All pods of the namespace."""
+    """Pods of the namespace: at least those that the service selects."""
     slices: list[Object]
     """All EndpointSlices of the namespace that carry the service's name."""
 

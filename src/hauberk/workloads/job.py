@@ -17,6 +17,7 @@ from hauberk.workloads.ownership import is_controlled_by, is_deleting
 from hauberk.workloads.pod import deletion_rank, from_template, is_ready, is_terminal, phase, short_hash
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
+NAME_LABEL = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 10.0, 360.0
 _LOST_AFTER = 30.0

@@ -6,6 +6,7 @@ A write is remembered until the informer has caught up with it.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from hauberk.model.kind import Object
 from hauberk.store.client import Event
@@ -14,6 +15,7 @@ from hauberk.workloads.action import Key
 from hauberk.workloads.clock import rfc3339
 from hauberk.workloads.ownership import controller_of, is_deleting
 
+Name = TypeVar("Name")
 Listener = Callable[[str, Object], None]
 
 
@@ -60,6 +62,14 @@ class View:
         cache = self._caches[kind]
         return [o for key in cache.by_owner.get("", ()) if (o := cache.objects[key]) and key[0] == namespace]
 
+    def selected(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        """Objects of the namespace that carry all of these labels (at least one)."""
+        cache = self._caches[kind]
+        places = [cache.by_label.get((namespace, *label), {}) for label in labels.items()]
+        return [
+            o for key in min(places, key=len) if labels.items() <= _labels(o := cache.objects[key]).items()
+        ]
+
     def seen_at(self, kind: str) -> str:
         """The newest resource version that the informer has shown."""
         return str(self._caches[kind].newest)
@@ -78,9 +88,12 @@ class View:
         cache = self._caches[kind]
 
         def follow(event: Event) -> None:
+            before = cache.objects.get(_key(event.object))
             cache.observe(event)
             for listener in self._listeners:
                 listener(kind, event.object)
+                if before is not None and _labels(before) != _labels(event.object):
+                    listener(kind, before)  # for whoever chose it by what it was
 
         return follow
 
@@ -90,6 +103,7 @@ class _Cache:
         self.objects: dict[Key, Object] = {}
         self.by_namespace: dict[str, dict[Key, None]] = {}
         self.by_owner: dict[str, dict[Key, None]] = {}
+        self.by_label: dict[tuple[str, str, str], dict[Key, None]] = {}
         self.newest = 0
         self._deleted: dict[str, str] = {}
 
@@ -134,15 +148,19 @@ class _Cache:
         self.objects[key] = obj
         self.by_namespace.setdefault(key[0], {})[key] = None
         self.by_owner.setdefault(_owner(obj), {})[key] = None
+        for label in _labels(obj).items():
+            self.by_label.setdefault((key[0], *label), {})[key] = None
 
     def _remove(self, obj: Object) -> None:
         key = _key(obj)
         del self.objects[key]
         _drop(self.by_namespace, key[0], key)
         _drop(self.by_owner, _owner(obj), key)
+        for label in _labels(obj).items():
+            _drop(self.by_label, (key[0], *label), key)
 
 
-def _drop(index: dict[str, dict[Key, None]], name: str, key: Key) -> None:
+def _drop(index: dict[Name, dict[Key, None]], name: Name, key: Key) -> None:
     del index[name][key]
     if not index[name]:
         del index[name]
@@ -150,6 +168,10 @@ def _drop(index: dict[str, dict[Key, None]], name: str, key: Key) -> None:
 
 def _key(obj: Object) -> Key:
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+def _labels(obj: Object) -> Mapping[str, str]:
+    return obj["metadata"].get("labels") or {}
 
 
 def _owner(obj: Object) -> str:
