@@ -1,5 +1,6 @@
 """Who may do what: the matrix of roles, bindings and subjects, over the wire."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -87,6 +88,9 @@ async def people(port: int, authority: Authority, client: HttpClient) -> AsyncIt
     for name in ("bank", "other"):
         await client.create(NAMESPACE, {"metadata": {"name": name}})
         await client.create(CONFIG_MAP, config_map("a", name))
+        async with asyncio.timeout(10):
+            async for _ in client.watch(SERVICE_ACCOUNT, name, resource_version="0"):
+                break  # the default account is there
     yield found
     await found.close()
 

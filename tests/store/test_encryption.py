@@ -27,7 +27,7 @@ async def test_a_secret_is_not_in_the_file(tmp_path: Path) -> None:
         await client.create(CONFIG_MAP, {"metadata": named, "data": {"a": "plain-marker"}})
         await client.create(SECRET, {"metadata": named, "data": {"a": encoded}})
         await client.patch(SECRET, "default", "s", {"metadata": {"labels": {"a": "b"}}})
-    files = b"".join(file.read_bytes() for file in tmp_path.glob("store.db*"))
+    files = contents_of(tmp_path)
     assert b"plain-marker" in files
     assert MARKER.encode() not in files
     assert encoded.encode() not in files
@@ -41,6 +41,10 @@ async def test_a_secret_is_not_in_the_file(tmp_path: Path) -> None:
         async with ApiServer.open(again, ALL, sealer=generate_sealer()):
             pass
     again.close()
+
+
+def contents_of(directory: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in directory.glob("store.db*"))
 
 
 def test_keys_rotate(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from hauberk.store.registry import Registry
 from hauberk.store.storage import Change, Storage
 
 RESOURCE = "customresourcedefinitions.apiextensions.k8s.io"
+FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+"""Holds a deleted definition until its objects are gone."""
 STEP = re.compile(r"\.([\w-]+|\*)|\['([^']+)'\]|\[(\d+)\]|\[\?\(@\.(\w+)\s*==\s*[\"']([^\"']*)[\"']\)\]")
 
 
@@ -87,6 +89,9 @@ def establish(definition: Object, now: str) -> None:
     names.setdefault("singular", names["kind"].lower())
     names.setdefault("listKind", names["kind"] + "List")
     spec.setdefault("conversion", {"strategy": "None"})
+    metadata = definition["metadata"]
+    if not metadata.get("deletionTimestamp") and FINALIZER not in (metadata.get("finalizers") or ()):
+        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]
     status = definition.setdefault("status", {})
     status["acceptedNames"] = copy.deepcopy(names)
     status["storedVersions"] = [version["name"] for version in spec["versions"] if version.get("storage")]

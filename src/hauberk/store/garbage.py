@@ -7,6 +7,7 @@ from typing import Any
 
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError
+from hauberk.store.custom_resources import FINALIZER
 from hauberk.store.database import Key
 from hauberk.store.objects import DeleteOptions, Objects, Options
 from hauberk.store.registry import resource_name
@@ -51,6 +52,8 @@ class GarbageCollector:
                 await self._orphan(kind, stored, dependents.get(metadata["uid"], []))
             elif metadata.get("deletionTimestamp") and FOREGROUND in finalizers:
                 await self._delete_in_front(kind, stored, dependents.get(metadata["uid"], []))
+            elif metadata.get("deletionTimestamp") and FINALIZER in finalizers:
+                await self._delete_kind(kind, stored)
             elif owners := metadata.get("ownerReferences"):
                 await self._collect(kind, stored, owners)
 
@@ -96,6 +99,15 @@ class GarbageCollector:
                 await self._delete(dependent_kind, dependent, "Foreground")
         if not blocking:
             await self._drop_finalizer(kind, owner, FOREGROUND)
+
+    async def _delete_kind(self, kind: Kind, definition: Stored) -> None:
+        """Delete the objects of a CustomResourceDefinition, and let it go when there are none."""
+        own = self._objects.registry.by_resource(definition.key.name)
+        for stored in list(self._objects.storage.objects(definition.key.name)) if own else ():
+            if own and not stored.object["metadata"].get("deletionTimestamp"):
+                await self._delete(own, stored, "Background")
+        if not self._objects.storage.objects(definition.key.name):
+            await self._drop_finalizer(kind, definition, FINALIZER)
 
     async def _collect(self, kind: Kind, stored: Stored, owners: list[Object]) -> None:
         """Delete an object all of whose owners are gone; let the others forget those that are."""

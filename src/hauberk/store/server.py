@@ -277,6 +277,10 @@ class ApiServer:
         info = call.info
         if info.namespace and not kind.namespaced and info.resource != "namespaces":
             raise status.no_such_path()
+        if not info.name and info.verb in {"update", "patch"}:
+            raise status.method_not_allowed()
+        if kind.namespaced and info.name and not info.namespace and info.verb not in {"list", "watch"}:
+            raise status.no_such_path()
         if info.resource in discovery.REVIEWS:
             return await self._review(call, kind)
         if info.subresource:

@@ -1,0 +1,113 @@
+"""Owners, finalizers and namespaces: what goes when something is deleted."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from hauberk.model.kind import Kind
+from hauberk.model.kinds import CONFIG_MAP, NAMESPACE, POD, SECRET
+from hauberk.store.client import ApiError
+from hauberk.store.http_client import HttpClient
+
+
+def config_map(name: str, owner: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
+    if owner is not None:
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "blockOwnerDeletion": True}
+        reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+        metadata["ownerReferences"] = [reference]
+    return {"metadata": {"name": name, "namespace": "default", **metadata}, "data": {}}
+
+
+async def gone(client: HttpClient, kind: Kind, namespace: str | None, name: str) -> None:
+    """Wait until an object is gone."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await client.get(kind, namespace, name)
+            except ApiError as error:
+                assert error.code == 404
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_dependents_go_after_their_owner(client: HttpClient) -> None:
+    owner = await client.create(CONFIG_MAP, config_map("owner"))
+    child = await client.create(CONFIG_MAP, config_map("child", owner))
+    await client.create(CONFIG_MAP, config_map("grandchild", child))
+    await client.create(CONFIG_MAP, config_map("stranger"))
+    await client.delete(CONFIG_MAP, "default", "owner")
+    await gone(client, CONFIG_MAP, "default", "grandchild")
+    await gone(client, CONFIG_MAP, "default", "child")
+    assert await client.get(CONFIG_MAP, "default", "stranger")
+
+
+async def test_dependents_go_before_their_owner_in_the_foreground(client: HttpClient) -> None:
+    owner = await client.create(CONFIG_MAP, config_map("owner"))
+    await client.create(CONFIG_MAP, config_map("child", owner, finalizers=["example.com/hold"]))
+    await client.delete(CONFIG_MAP, "default", "owner", propagation="Foreground")
+    async with asyncio.timeout(10):
+        async for event in client.watch(CONFIG_MAP, "default", resource_version="0"):
+            metadata = event.object["metadata"]
+            if metadata["name"] == "child" and metadata.get("deletionTimestamp"):
+                break
+    held = await client.get(CONFIG_MAP, "default", "owner")
+    assert held["metadata"]["finalizers"] == ["foregroundDeletion"]
+    await client.patch(CONFIG_MAP, "default", "child", {"metadata": {"finalizers": None}})
+    await gone(client, CONFIG_MAP, "default", "child")
+    await gone(client, CONFIG_MAP, "default", "owner")
+
+
+async def test_orphans_stay(client: HttpClient) -> None:
+    owner = await client.create(CONFIG_MAP, config_map("owner"))
+    await client.create(CONFIG_MAP, config_map("child", owner))
+    await client.delete(CONFIG_MAP, "default", "owner", propagation="Orphan")
+    await gone(client, CONFIG_MAP, "default", "owner")
+    assert not (await client.get(CONFIG_MAP, "default", "child"))["metadata"].get("ownerReferences")
+
+
+async def test_a_finalizer_holds_and_none_can_be_added_late(client: HttpClient) -> None:
+    await client.create(CONFIG_MAP, config_map("a", finalizers=["example.com/hold"]))
+    await client.delete(CONFIG_MAP, "default", "a")
+    held = await client.get(CONFIG_MAP, "default", "a")
+    assert held["metadata"]["deletionTimestamp"]
+    with pytest.raises(ApiError) as late:
+        await client.patch(
+            CONFIG_MAP, "default", "a", {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}
+        )
+    assert late.value.code == 422
+    await client.patch(CONFIG_MAP, "default", "a", {"metadata": {"finalizers": []}})
+    await gone(client, CONFIG_MAP, "default", "a")
+
+
+async def test_a_namespace_takes_everything_with_it(client: HttpClient) -> None:
+    await client.create(NAMESPACE, {"metadata": {"name": "bank"}})
+    held = config_map("a", finalizers=["example.com/hold"])
+    held["metadata"]["namespace"] = "bank"
+    await client.create(CONFIG_MAP, held)
+    await client.create(SECRET, {"metadata": {"name": "s", "namespace": "bank"}})
+    await client.delete(NAMESPACE, None, "bank")
+    await gone(client, SECRET, "bank", "s")
+    assert (await client.get(NAMESPACE, None, "bank"))["status"]["phase"] == "Terminating"
+    with pytest.raises(ApiError) as late:
+        await client.create(SECRET, {"metadata": {"name": "t", "namespace": "bank"}})
+    assert late.value.code == 403
+    assert "because it is being terminated" in late.value.message
+    await client.patch(CONFIG_MAP, "bank", "a", {"metadata": {"finalizers": []}})
+    await gone(client, NAMESPACE, None, "bank")
+
+
+async def test_a_pod_has_time_to_end_if_a_node_runs_it(client: HttpClient) -> None:
+    spec = {"containers": [{"name": "c", "image": "host", "command": ["true"]}]}
+    for name, more in (("pending", {}), ("running", {"nodeName": "one"})):
+        await client.create(
+            POD, {"metadata": {"name": name, "namespace": "default"}, "spec": {**spec, **more}}
+        )
+        await client.delete(POD, "default", name)
+    await gone(client, POD, "default", "pending")
+    metadata = (await client.get(POD, "default", "running"))["metadata"]
+    assert metadata["deletionTimestamp"] and metadata["deletionGracePeriodSeconds"] == 30
+    await client.delete(POD, "default", "running", grace_period_seconds=5)
+    assert (await client.get(POD, "default", "running"))["metadata"]["deletionGracePeriodSeconds"] == 5
+    await client.delete(POD, "default", "running", uid=metadata["uid"], grace_period_seconds=0)
+    await gone(client, POD, "default", "running")
