@@ -13,6 +13,7 @@ from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
@@ -161,6 +162,11 @@ def http_inspector() -> listener_components_pb2.ListenerFilter:
 
 def tls_inspector() -> listener_components_pb2.ListenerFilter:
     return _listener_filter("envoy.filters.listener.tls_inspector", tls_inspector_pb2.TlsInspector())
+
+
+def original_dst() -> listener_components_pb2.ListenerFilter:
+    """Says that the address a connection was accepted at is the one that the caller meant."""
+    return _listener_filter("envoy.filters.listener.original_dst", original_dst_pb2.OriginalDst())
 
 
 def original_src() -> listener_components_pb2.ListenerFilter:

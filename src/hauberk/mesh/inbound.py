@@ -79,7 +79,7 @@ def inbound_listener(inbound: Inbound, mesh: Mesh) -> listener_pb2.Listener:
         address=socket_address("0.0.0.0", INBOUND_PORT),  # noqa: S104
         transparent={"value": True},
         traffic_direction="INBOUND",
-        listener_filters=[filters.original_src(), filters.tls_inspector()],
+        listener_filters=[filters.original_dst(), filters.original_src(), filters.tls_inspector()],
         metadata={
             "filter_metadata": {"hauberk.io": metadata(inbound.authorization.revision, inbound.service)}
         },

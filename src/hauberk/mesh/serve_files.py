@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,15 @@ def read_objects(folder: Path) -> Iterator[Object]:
                 yield document
 
 
+def with_addresses(objects: Iterable[Object]) -> list[Object]:
+    """The same, with an address for each Service that has none, as an API would give it."""
+    found = list(objects)
+    services = [one for one in found if one["kind"] == "Service" and one["apiVersion"] == "v1"]
+    for number, service in enumerate(services, start=1):
+        service.setdefault("spec", {}).setdefault("clusterIP", f"10.96.{number >> 8}.{number & 0xFF}")
+    return found
+
+
 def dump(snapshot: Snapshot, proxy: Proxy) -> dict[str, list[dict[str, Any]]]:
     """All resources of a proxy as Protocol Buffers' JSON, by type."""
     resources = snapshot.resources(proxy)
@@ -104,7 +113,7 @@ async def serve(folder: Path, listen: str, mesh: Mesh) -> None:
 def _reload(
     folder: Path, registry: Registry, known: frozenset[ObjectKey]
 ) -> tuple[Registry, frozenset[ObjectKey]]:
-    objects = list(read_objects(folder))
+    objects = with_addresses(read_objects(folder))
     keys = frozenset(object_key(one) for one in objects)
     return registry.update(objects, known - keys), keys
 
@@ -128,7 +137,7 @@ def main() -> None:
         node = parse_node_id(options.node)
         labels = Labels.of(dict(part.split("=", 1) for part in options.labels.split(",") if part))
         proxy = Proxy(node.kind, node.namespace, node.name, node.address, labels, options.service_account)
-        snapshot = Snapshot(Registry(mesh).update(read_objects(options.folder)))
+        snapshot = Snapshot(Registry(mesh).update(with_addresses(read_objects(options.folder))))
         json.dump(dump(snapshot, proxy), sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
