@@ -32,11 +32,12 @@ class Hauberkd:
         self.state, self.run, self.key = folder / "state", folder / "run", folder / "key"
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.extra: list[str] = []
 
     @property
     def arguments(self) -> list[str]:
         places = ["--state", str(self.state), "--run", str(self.run), "--key-file", str(self.key)]
-        return [sys.executable, "-m", "hauberk.daemon", *places, "--node", "one"]
+        return [sys.executable, "-m", "hauberk.daemon", *places, "--node", "one", *self.extra]
 
     @property
     def admin(self) -> Path:

@@ -113,7 +113,7 @@ class _ControlPlane:
             server = f"https://{api_at}"
             ports.remember(options.state, {"api": api_at.port, "grpc": grpc_at.port})
             self._write_credentials(server)
-            tasks.start(self._renew(tls, to_nodes, grpc_port, server), "renewal")
+            tasks.start(self._renew(serving, tls, to_nodes, grpc_port, server), "renewal")
             tasks.start(self._sign_for_nodes(), "node certificates")
             tasks.start(
                 run_controllers(self._client, self._root_certificates, informers=self._informers.values()),
@@ -149,9 +149,10 @@ class _ControlPlane:
             path = options.state / "node" / f"{options.node}.kubeconfig"
             write_kubeconfig(path, server, authority, credential, user)
 
-    async def _renew(self, tls: ServingTls, to_nodes: ClientTls, grpc_port: GrpcPort, server: str) -> None:
+    async def _renew(
+        self, credential: Credential, tls: ServingTls, to_nodes: ClientTls, grpc_port: GrpcPort, server: str
+    ) -> None:
         """Rotate the CA and renew certificates as they come due, for ever."""
-        credential = serving_credential(self._authority, self._options.api_listen.host)
         roots = self._authority.roots_pem
         while True:
             try:
