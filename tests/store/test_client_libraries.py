@@ -24,6 +24,12 @@ async def blocking(function: Callable[[], T]) -> T:
 
 
 @pytest.fixture
+def location(tmp_path: Path) -> str:
+    """What these tests look at is the same over every database."""
+    return str(tmp_path / "store.db")
+
+
+@pytest.fixture
 def kubeconfig(port: int, authority: Authority, tmp_path: Path) -> str:
     path = tmp_path / "kubeconfig"
     path.write_text(format_kubeconfig(authority.connection(port, "admin", "system:masters")))

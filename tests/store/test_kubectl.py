@@ -54,6 +54,12 @@ GADGET = "apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g, namespac
 Kubectl = Callable[..., Awaitable[str]]
 
 
+@pytest.fixture
+def location(tmp_path: Path) -> str:
+    """What these tests look at is the same over every database."""
+    return str(tmp_path / "store.db")
+
+
 @pytest.fixture(scope="session")
 def debian_kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Unpacked beside the installed one, which is newer."""

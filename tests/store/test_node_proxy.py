@@ -41,6 +41,12 @@ async def pods(request: web.Request) -> web.Response:
 
 
 @pytest.fixture
+def location(tmp_path: Path) -> str:
+    """What these tests look at is the same over every database."""
+    return str(tmp_path / "store.db")
+
+
+@pytest.fixture
 async def node(
     server: ApiServer, client: HttpClient, authority: Authority, tmp_path: Path
 ) -> AsyncIterator[int]:
