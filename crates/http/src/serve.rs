@@ -72,7 +72,6 @@ where
             .header_read_timeout(config.request_headers_timeout.unwrap_or(HEADERS_TIMEOUT))
             .max_buf_size(most_headers.max(8192))
             .max_headers(usize::try_from(config.max_headers_count.max(1)).unwrap_or(100))
-            .pipeline_flush(true)
             .serve_connection(io, service)
             .with_upgrades();
         let mut serving = pin!(serving);

@@ -44,7 +44,7 @@ pub struct Admin {
 ///
 /// # Errors
 /// The socket cannot be had.
-pub fn serve(path: &Path, admin: Rc<Admin>) -> io::Result<impl Future<Output = ()>> {
+pub fn serve(path: &Path, admin: Rc<Admin>) -> io::Result<impl Future<Output = ()> + use<>> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

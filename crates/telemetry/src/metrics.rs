@@ -247,7 +247,8 @@ impl Snapshot {
                 histogram(out, name, labels, bounds, pick(series));
             }
         }
-        let counters: [(&str, &str, fn(&ConnectionSeries) -> u64); 4] = [
+        type Count = fn(&ConnectionSeries) -> u64;
+        let counters: [(&str, &str, Count); 4] = [
             (
                 "istio_tcp_connections_opened_total",
                 "Connections opened.",

@@ -1,0 +1,46 @@
+//! Snapshots from the control plane into the engine, and whether the proxy is ready.
+
+use std::sync::Arc;
+
+use hauberk_config::Snapshot;
+use tokio::sync::watch;
+
+use crate::engine::Engine;
+
+/// Runs each snapshot that comes. `unready` becomes `None` once all listeners of one are live; what is wrong with a later
+/// one is logged, and its sound part runs.
+pub async fn follow(
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    engine: Arc<Engine>,
+    unready: watch::Sender<Option<String>>,
+) {
+    loop {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        if snapshot.generation > 0 {
+            let generation = snapshot.generation;
+            let empty = snapshot.listeners.is_empty();
+            let problems = engine.publish(snapshot).await;
+            for problem in &problems {
+                tracing::warn!(
+                    generation,
+                    problem,
+                    "a part of the configuration cannot run"
+                );
+            }
+            if !problems.is_empty() {
+                unready.send_if_modified(|unready| {
+                    let waits = unready.is_some();
+                    if waits {
+                        *unready = Some(problems.join("\n"));
+                    }
+                    waits
+                });
+            } else if !empty {
+                unready.send_replace(None);
+            }
+        }
+        if snapshots.changed().await.is_err() {
+            return;
+        }
+    }
+}
