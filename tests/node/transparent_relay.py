@@ -53,8 +53,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.transport.sendto(b"answer to " + data, address)  # type: ignore[attr-defined]
 
 
-async def main() -> None:
-    address = sys.argv[1]
+async def listen(address: str) -> None:
+    """Relays for the pod at `address` until the loop ends."""
 
     async def outbound(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await relay(reader, writer, address)
@@ -67,8 +67,14 @@ async def main() -> None:
         listener.bind(("0.0.0.0", port))
         await asyncio.start_server(handler, sock=listener)
     await asyncio.get_running_loop().create_datagram_endpoint(NameServer, local_addr=("0.0.0.0", 15053))
-    print("ready", flush=True)
+
+
+async def main() -> None:
+    await listen(sys.argv[1])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from zlib import crc32
 
 from hauberk.node import netns, rules
 from hauberk.node.command import run
@@ -40,7 +41,7 @@ class Network:
     def __init__(self, instance: str, host_address: IPv4Address) -> None:
         """`host_address` is the machine's own address on its link to gateway pods."""
         self._prefix = f"hbk-{instance}-"
-        self._host_link = f"hbk-{instance}"[:15]
+        self._host_link = _host_link(instance)
         self._host_address = host_address
         self._fabric = f"{self._prefix}fabric"
         self._fabric_lock = asyncio.Lock()
@@ -138,10 +139,10 @@ class Network:
 
     async def remove(self) -> None:
         """Removes all that this instance has; nothing left is no error."""
-        for name in netns.names(self._prefix):
-            await run("ip", "netns", "delete", name)
         if _exists(self._host_link):
             await run("ip", "link", "delete", self._host_link)
+        for name in netns.names(self._prefix):
+            await run("ip", "netns", "delete", name)
 
     async def _links(self) -> set[str]:
         return await netns.call(netns.path(self._fabric), _link_names)
@@ -149,7 +150,8 @@ class Network:
     async def _connect_host(self, fabric: str) -> None:
         address = self._host_address
         if _exists(self._host_link):
-            await run("ip", "link", "delete", self._host_link)
+            # Its namespace is going, or it is going by itself already.
+            await run("ip", "link", "delete", self._host_link, allowed=(0, 1))
         batch = [
             f"link add {self._host_link} address {_mac(5, address)} type veth "
             f"peer name {HOST_LINK} netns {fabric} address {_mac(6, address)}",
@@ -228,6 +230,11 @@ def _pod_links(address: IPv4Address) -> list[str]:
         f"route add {RESOLVER}/32 dev eth0 scope link",
         f"route add default via {RESOLVER} dev eth0 src {address}",
     ]
+
+
+def _host_link(instance: str) -> str:
+    name = f"hbk-{instance}"
+    return name if len(name) <= 15 else f"hbk-{crc32(instance.encode()):08x}"
 
 
 def _fabric_link(address: IPv4Address) -> str:

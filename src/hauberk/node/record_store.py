@@ -81,16 +81,21 @@ def read(line: bytes, names: Names) -> Stored:
         id=str(record.get("id") or ""),
         connection=str(record.get("connection") or ""),
         type=record["type"],
-        verdict=str((record.get("policy") or {}).get("verdict") or ""),
+        verdict=str(_object(record.get("policy")).get("verdict") or ""),
         source=_names(record.get("source"), names),
         destination=_names(record.get("destination"), names),
         body=line.decode(errors="replace").strip(),
     )
 
 
-def _names(side: dict[str, Any] | None, names: Names) -> frozenset[str]:
+def _object(value: Any) -> dict[str, Any]:
+    """A proxy writes what it likes, were it captured."""
+    return value if isinstance(value, dict) else {}
+
+
+def _names(value: Any, names: Names) -> frozenset[str]:
     """A side is known by its proven identity, and by the pod that has its address."""
-    side = side or {}
+    side = _object(value)
     found = set(names(str(side.get("address") or "")))
     parts = str(side.get("spiffe_id") or "").split("/")
     if len(parts) >= 7 and parts[3] == "ns" and parts[5] == "sa":

@@ -89,11 +89,10 @@ class SandboxDriver:
             await writer.drain()
             writer.close()
         except (FileNotFoundError, ConnectionError):
-            state = self.state(folder)
-            if number == signal.SIGKILL and state is not None and state.phase == "running":
-                pid = _monitor(folder)
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
+            # A monitor that has no control socket yet, or never will: its death is its container's.
+            pid = _monitor(folder)
+            if number == signal.SIGKILL and pid is not None:
+                os.kill(pid, signal.SIGKILL)
 
     async def execute(
         self, folder: Path, arguments: Sequence[str], *, terminal: int | None = None

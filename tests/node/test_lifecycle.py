@@ -1,0 +1,313 @@
+"""Pods from their binding to their end, and everything that is found again after the agent was killed."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hauberk.model.kind import Object
+from hauberk.model.kinds import CONFIG_MAP, POD, SECRET
+from hauberk.node import netns
+from hauberk.node.agent import Agent
+from hauberk.node.cleanup import clean_up
+from hauberk.node.events import EventRecorder
+from hauberk.node.network import Network
+from hauberk.node.pod_setup import Node
+from hauberk.node.sandbox import SandboxDriver
+from hauberk.node.settings import Settings
+from tests.node.memory_client import MemoryClient
+
+pytestmark = pytest.mark.root
+HERE = Path(__file__).parent
+
+
+class NoServices:
+    async def start(self, xds: Path, workload: Path) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class House:
+    """One node of one instance, whose agent can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        instance = f"t{secrets.token_hex(3)}"
+        cidr = IPv4Network(f"10.{100 + secrets.randbelow(100)}.0.0/16")
+        self.client = MemoryClient()
+        self.settings = Settings(
+            name="n",
+            instance=instance,
+            state=folder / "state",
+            run=folder / "run",
+            kubeconfig=Path(),
+            grpc="",
+            pod_cidr=cidr,
+        )
+        self.driver = SandboxDriver(HERE / "sandbox_stand_in.py")
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[Agent]:
+        node = Node(
+            settings=self.settings, client=self.client, network=Network(self.settings.instance, self.settings.host_address),
+            driver=self.driver, events=EventRecorder(self.client, "n"), services=lambda _record, _pod: NoServices(),
+            launcher=HERE / "sandbox_stand_in.py", proxy=HERE / "proxy_stand_in.py",
+        )  # fmt: skip
+        agent = Agent(node, 1)
+        ready = asyncio.Event()
+        task = asyncio.create_task(agent.run(ready))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            yield agent
+        finally:
+            waiting.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def add(self, name: str, *command: str, **spec: Any) -> Object:
+        container = {"name": "c", "image": "host", "command": list(command)} | spec.pop("container", {})
+        pod = {
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "ns", "uid": f"{name}-{secrets.token_hex(2)}"} | spec.pop("metadata", {}),
+            "spec": {"nodeName": "n", "containers": [container]} | spec,
+        }  # fmt: skip
+        return self.client.put(POD, pod)
+
+    async def until(self, name: str, condition: Callable[[Object], bool], seconds: float = 10) -> Object:
+        deadline = time.monotonic() + seconds
+        while True:
+            pod = self.client.objects.get(("pods", "ns", name), {})
+            if pod and condition(pod):
+                return pod
+            assert time.monotonic() < deadline, f"{name}: {pod.get('status')}"
+            await asyncio.sleep(0.01)
+
+    async def gone(self, name: str, seconds: float = 15) -> None:
+        deadline = time.monotonic() + seconds
+        while ("pods", "ns", name) in self.client.objects:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+    def log(self, pod: Object, attempt: int = 0) -> str:
+        file = self.settings.pod_state(pod["metadata"]["uid"]) / "containers" / "c" / str(attempt) / "log"
+        return file.read_text() if file.exists() else ""
+
+    async def logged(self, pod: Object, text: str) -> None:
+        async with asyncio.timeout(5):
+            while text not in self.log(pod):
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    built = House(tmp_path)
+    try:
+        yield built
+    finally:
+        await clean_up(built.settings, built.driver)
+        await clean_up(built.settings, built.driver)
+        assert netns.names(f"hbk-{built.settings.instance}-") == []
+
+
+def ready(pod: Object) -> bool:
+    return {"type": "Ready", "status": "True"}.items() <= next(
+        (each for each in pod.get("status", {}).get("conditions", ()) if each["type"] == "Ready"), {}
+    ).items()
+
+
+def container(pod: Object) -> dict[str, Any]:
+    return (pod.get("status", {}).get("containerStatuses") or [{"state": {}}])[0]
+
+
+async def test_a_pod_runs_is_ready_and_leaves_nothing_when_deleted(house: House) -> None:
+    async with house.agent():
+        pod = house.add(
+            "web", "/bin/sh", "-c", "trap 'echo bye; exit 0' TERM; echo started; while :; do sleep 0.05; done"
+        )
+        running = await house.until("web", ready)
+        assert running["status"]["phase"] == "Running"
+        assert running["status"]["podIP"].startswith("10.")
+        await house.logged(pod, "started")
+        await house.client.delete(POD, "ns", "web")
+        await house.gone("web")
+        assert list((house.settings.run / "pods").iterdir()) == []
+        assert not house.settings.pod_state(pod["metadata"]["uid"]).exists()
+        assert netns.names(f"hbk-{house.settings.instance}-pod-") == []
+
+
+async def test_a_pod_that_ends_has_succeeded_or_failed_and_its_namespaces_are_gone(house: House) -> None:
+    async with house.agent():
+        house.add("job", "/bin/true", restartPolicy="Never")
+        failed = house.add("bad", "/bin/sh", "-c", "echo because; exit 3", restartPolicy="Never")
+        await house.until("job", lambda pod: pod.get("status", {}).get("phase") == "Succeeded")
+        pod = await house.until("bad", lambda pod: pod.get("status", {}).get("phase") == "Failed")
+        assert container(pod)["state"]["terminated"]["exitCode"] == 3
+        assert "because" in house.log(failed)
+        async with asyncio.timeout(10):
+            while netns.names(f"hbk-{house.settings.instance}-pod-"):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_container_that_ends_is_started_again_and_then_backs_off(house: House) -> None:
+    async with house.agent():
+        house.add("crash", "/bin/sh", "-c", "exit 7")
+        pod = await house.until(
+            "crash",
+            lambda pod: container(pod)["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff",
+        )
+        assert container(pod)["restartCount"] == 1
+        assert container(pod)["lastState"]["terminated"]["exitCode"] == 7
+        assert not ready(pod)
+
+
+async def test_init_containers_come_first_and_a_failed_one_fails_the_pod(house: House) -> None:
+    async with house.agent():
+        init = [{"name": "i", "image": "host", "command": ["/bin/false"]}]
+        house.add("init", "/bin/true", restartPolicy="Never", initContainers=init)
+        pod = await house.until("init", lambda pod: pod.get("status", {}).get("phase") == "Failed")
+        assert container(pod)["state"]["waiting"]
+
+
+async def test_another_image_is_refused_by_name(house: House) -> None:
+    async with house.agent():
+        house.add("image", "/bin/true", container={"image": "nginx:1.27"})
+        pod = await house.until(
+            "image",
+            lambda pod: (
+                "waiting" in container(pod)["state"]
+                and container(pod)["state"]["waiting"].get("message", "") != ""
+            ),
+        )
+        assert 'image "nginx:1.27" is refused' in container(pod)["state"]["waiting"]["message"]
+
+
+async def test_configuration_reaches_the_program_and_what_is_missing_is_named(house: House) -> None:
+    environment = [
+        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "a"}}},
+        {"name": "B", "value": "$(A)-$(C)-$$(A)"},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
+    async with house.agent():
+        pod = house.add(
+            "env", "/bin/sh", "-c", "echo $A $B $IP; exec sleep 60", container={"env": environment}
+        )
+        waiting = await house.until(
+            "env", lambda pod: container(pod)["state"].get("waiting", {}).get("message")
+        )
+        assert container(waiting)["state"]["waiting"] == {
+            "reason": "CreateContainerConfigError", "message": 'configmap "m" not found',
+        }  # fmt: skip
+        house.client.put(CONFIG_MAP, {"metadata": {"name": "m", "namespace": "ns"}, "data": {"a": "x"}})
+        running = await house.until("env", ready)
+        await house.logged(pod, f"x x-$(C)-$(A) {running['status']['podIP']}")
+
+
+async def test_probes_decide_on_readiness_and_liveness(house: House) -> None:
+    probes = {
+        "readinessProbe": {"tcpSocket": {"port": "web"}, "periodSeconds": 0.05},
+        "livenessProbe": {
+            "exec": {"command": ["/bin/sh", "-c", "test ! -e $FILE"]},
+            "periodSeconds": 0.05,
+            "failureThreshold": 1,
+        },
+        "ports": [{"name": "web", "containerPort": 7000}],
+        "env": [],
+    }
+    file = house.settings.state / "sick"
+    probes["livenessProbe"]["exec"]["command"] = ["/bin/sh", "-c", f"test ! -e {file}"]  # type: ignore[index]
+    listen = "import socket; s = socket.create_server(('0.0.0.0', 7000))\nwhile True: s.accept()[0].close()"
+    async with house.agent():
+        house.add(
+            "probed", "/usr/bin/python3", "-c", listen, container=probes, terminationGracePeriodSeconds=1
+        )
+        await house.until("probed", ready)
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        await house.until("probed", lambda pod: container(pod).get("restartCount", 0) >= 1)
+
+
+async def test_a_killed_agent_loses_no_container_no_line_and_no_exit_code(house: House) -> None:
+    async with house.agent():
+        steady = house.add("steady", "/bin/sh", "-c", "echo one; sleep 0.7; echo two; exec sleep 60")
+        ending = house.add("ending", "/bin/sh", "-c", "sleep 0.5; exit 5", restartPolicy="Never")
+        before = await house.until("steady", ready)
+        await house.until("ending", ready)
+        run = house.settings.pod_run(steady["metadata"]["uid"])
+        proxy = (run / "proxy.pid").read_text()
+    await asyncio.sleep(1)  # nobody is here while one ends
+    async with house.agent():
+        pod = await house.until("ending", lambda pod: pod["status"]["phase"] == "Failed")
+        assert container(pod)["state"]["terminated"]["exitCode"] == 5
+        after = await house.until("steady", lambda pod: ready(pod) and container(pod)["restartCount"] == 0)
+        assert after["status"]["podIP"] == before["status"]["podIP"]
+        assert (run / "proxy.pid").read_text() == proxy
+        await house.logged(steady, "two")
+    assert ending
+
+
+async def test_a_pod_deleted_while_no_agent_was_there_is_removed(house: House) -> None:
+    async with house.agent():
+        pod = house.add("lost", "/bin/sleep", "600")
+        await house.until("lost", ready)
+        run = house.settings.pod_run(pod["metadata"]["uid"])
+        proxy = int((run / "proxy.pid").read_text().split()[0])
+    del house.client.objects["pods", "ns", "lost"]
+    async with house.agent():
+        assert not run.exists()
+        assert not house.settings.pod_state(pod["metadata"]["uid"]).exists()
+        assert not Path(f"/proc/{proxy}/exe").exists()
+        assert netns.names(f"hbk-{house.settings.instance}-pod-") == []
+
+
+async def test_a_killed_proxy_is_back_within_a_second(house: House) -> None:
+    async with house.agent():
+        pod = house.add("p", "/bin/sleep", "600")
+        await house.until("p", ready)
+        run = house.settings.pod_run(pod["metadata"]["uid"])
+        before = (run / "proxy.pid").read_text()
+        os.kill(int(before.split()[0]), signal.SIGKILL)
+        began = time.monotonic()
+        while (run / "proxy.pid").read_text() == before:
+            assert time.monotonic() - began < 1
+            await asyncio.sleep(0.01)
+
+
+async def test_a_gateway_runs_its_proxy_only_and_the_host_has_a_route_to_it(house: House) -> None:
+    async with house.agent():
+        gateway = {"annotations": {"hauberk.io/gateway": "true"}}
+        house.add(
+            "gw",
+            container={"image": "auto"},
+            metadata={"name": "gw", "namespace": "ns", "uid": "gw"} | gateway,
+        )
+        pod = await house.until("gw", ready)
+        address = pod["status"]["podIP"]
+        assert (
+            address in subprocess.run(["ip", "route", "show", address], capture_output=True, text=True).stdout
+        )
+        await house.client.delete(POD, "ns", "gw")
+        await house.gone("gw")
+
+
+async def test_volumes_hold_what_they_refer_to(house: House) -> None:
+    house.client.put(SECRET, {"metadata": {"name": "s", "namespace": "ns"}, "data": {"k": "dmFsdWU="}})
+    async with house.agent():
+        volumes = [{"name": "v", "secret": {"secretName": "s"}}, {"name": "e", "emptyDir": {}}]
+        mounted = {"volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "e", "mountPath": "/e"}]}
+        pod = house.add("vol", "/bin/sleep", "600", container=mounted, volumes=volumes)
+        await house.until("vol", ready)
+        folder = house.settings.pod_state(pod["metadata"]["uid"]) / "volumes"
+        assert (folder / "v" / "k").read_text() == "value"
+        assert (folder / "v" / "k").stat().st_uid >= 0x1000_0000
+        assert (folder / "e").is_dir()
