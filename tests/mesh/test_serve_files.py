@@ -34,7 +34,7 @@ def test_dump() -> None:
 
 def test_a_file_that_is_no_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [")
-    with pytest.raises(MalformedManifestError, match="broken.yaml"):
+    with pytest.raises(MalformedManifestError, match=r"broken\.yaml"):
         list(read_objects(tmp_path))
 
 

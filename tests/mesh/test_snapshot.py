@@ -190,3 +190,14 @@ def test_identities_of_a_service_are_those_of_its_pods() -> None:
     assert cluster is not None
     assert b"spiffe://cluster.local/ns/default/sa/s3" in cluster.any
     assert b"/sa/s4" not in cluster.any
+
+
+def test_a_service_without_sense_disturbs_no_other() -> None:
+    first = Snapshot(Registry().update(_world()))
+    before = first.resources(PROXIES[0])
+    nonsense = {"hosts": ["s3"], "http": [{"timeout": "soon", "route": [{"destination": {"host": "s3"}}]}]}
+    changed = [configuration("VirtualService", "s3", nonsense), service("s4", address="10.96.0.99", http=80)]
+    after = first.successor(first.registry.update(changed)).resources(PROXIES[0])
+    name = "s3.default.svc.cluster.local:80"
+    assert after.of(ROUTE).get(name) is before.of(ROUTE).get(name)
+    assert after.of(LISTENER).get("10.96.0.99_80") is not None

@@ -86,7 +86,8 @@ async def program(namespace: str) -> AsyncIterator[None]:
 async def call(namespace: str, *arguments: str) -> tuple[str, str]:
     """Status and body of one request to the service's own address; 000 if there was no answer."""
     process = await asyncio.create_subprocess_exec(
-        "ip", "netns", "exec", namespace, "curl", "-s", "-m", "5", "--interface", CLIENT, "-w", "\n%{http_code}", *arguments,
+        "ip", "netns", "exec", namespace, "curl", "-s", "-m", "5", "--interface", CLIENT,
+        "-w", "\n%{http_code}", *arguments,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output = (await process.communicate())[0].decode()

@@ -7,6 +7,7 @@ its inputs is another object than before, and is shared between scopes whose inp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from hauberk.mesh.listeners import virtual_outbound
 from hauberk.mesh.names import dns_listener, dns_names
 from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
 from hauberk.mesh.proxy import Proxy
-from hauberk.mesh.registry import SECURITY, Labels, Registry, Service, Workload, exported
+from hauberk.mesh.registry import SECURITY, Labels, Registry, Service, ServiceView, Workload, exported
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
 from hauberk.mesh.routing import Routing, routing
 from hauberk.mesh.scope import Scope, ScopeIndex
@@ -28,6 +29,8 @@ from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES
 from hauberk.mesh.unit import Inputs, UnitIndex, translate
 
 Message = Any
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +185,18 @@ class Snapshot:
                     continue
                 if known is None and before.registry.views.get(host) is view:
                     continue
+            unit = self._unit(scope, view, before.units.get(host) if before else None)
+            if unit is not None:
+                yield host, unit
+
+    def _unit(self, scope: Scope, view: ServiceView, earlier: Unit | None) -> Unit | None:
+        """A service whose objects make no sense (the API admits none) keeps what it had and disturbs no other."""
+        try:
             inputs = self._units.inputs(scope, view)
-            if inputs is not None:
-                yield host, self._interning.unit(inputs)
+            return None if inputs is None else self._interning.unit(inputs)
+        except (ValueError, TypeError, KeyError) as error:
+            _log.error("mesh: %s stays as it was: %s", view.service.host, error)
+            return earlier
 
     def _common(
         self, scope: Scope, names: Mapping[str, tuple[str, ...]], before: OutboundView | None
