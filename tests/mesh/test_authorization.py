@@ -122,6 +122,13 @@ def test_a_rule_without_sense_fails_closed() -> None:
         assert not envoy_allows(decoded(of([{"action": action, "rules": nonsense}]), call), call)
 
 
+def test_a_call_that_somebody_else_should_decide_on_is_refused() -> None:
+    custom = of([{"action": "CUSTOM", "rules": [{"to": [{"operation": {"paths": ["/asked"]}}]}]}])
+    for path, allowed in (("/asked", False), ("/", True)):
+        call = Call(path=path)
+        assert envoy_allows(decoded(custom, call), call) is allowed
+
+
 def test_which_policies_apply() -> None:
     def policy(name: str, namespace: str, **labels: str) -> dict[str, Any]:
         spec: dict[str, Any] = {"selector": {"matchLabels": labels}} if labels else {}

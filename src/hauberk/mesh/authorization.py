@@ -66,7 +66,9 @@ class Authorization:
     def _rules(self, *, http: bool) -> list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]]:
         by_action: dict[str, list[Configuration]] = {}
         for policy in self.policies:
-            by_action.setdefault(policy.spec.get("action") or "ALLOW", []).append(policy)
+            action = policy.spec.get("action") or "ALLOW"
+            # Nobody can be asked yet (CUSTOM): what should be asked about is refused.
+            by_action.setdefault("DENY" if action == "CUSTOM" else action, []).append(policy)
         made: list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]] = []
         if "AUDIT" in by_action:
             made.append((None, self._translate(by_action["AUDIT"], "ALLOW", "AUDIT", http=http)))
