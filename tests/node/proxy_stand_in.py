@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# ruff: noqa: ASYNC230, ASYNC240
 """Stands where `hauberk-proxy` stands: relays transparently, answers on its admin socket, says what it did."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Root with every capability in a pod's network namespace tries to get around the proxy; the fabric watches.
 
 The pod has no relay in its gate here: any frame at all on its fabric link is one that got around it.
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.node.conftest import Pair, inside, started
 
 from hauberk.node import netns
 from hauberk.node.network import PodNetwork
-from tests.node.conftest import Pair, inside, started
 
 pytestmark = pytest.mark.root
 

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110, ASYNC221, ASYNC240, E501
 """Pods from their binding to their end, and everything that is found again after the agent was killed."""
 
 import asyncio
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node.memory_client import MemoryClient
 
 from hauberk.model.kind import Object
 from hauberk.model.kinds import CONFIG_MAP, POD, SECRET
@@ -24,7 +26,6 @@ from hauberk.node.network import Network
 from hauberk.node.pod_setup import Node
 from hauberk.node.sandbox import SandboxDriver
 from hauberk.node.settings import Settings
-from tests.node.memory_client import MemoryClient
 
 pytestmark = pytest.mark.root
 HERE = Path(__file__).parent

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC221, SIM117
 """Two pods, their gates and the fabric, with a relay where the proxy stands."""
 
 import socket
@@ -7,7 +8,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-
 from tests.node.conftest import RELAY, Pair, inside, started
 
 pytestmark = pytest.mark.root

@@ -69,7 +69,9 @@ async def test_a_follower_hears_of_new_records(tmp_path: Path) -> None:
         assert queue.get_nowait().source == {"bank/web"}
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"type":"x"}', "\x00", '{"type":"connection","source":[1],"policy":"x"}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"type":"x"}', "\x00", '{"type":"connection","source":[1],"policy":"x"}']
+)
 async def test_what_is_no_record_is_passed_over(tmp_path: Path, text: str) -> None:
     append(tmp_path, text + "\n" + line(1))
     async with RecordStore(settings(tmp_path)) as store:

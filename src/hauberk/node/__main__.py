@@ -42,11 +42,16 @@ log = logging.getLogger("hauberk.node")
 @click.option("--grpc", "grpc_address", metavar="HOST:PORT", help="gRPC port of the control plane.")
 @click.option("--pod-cidr", default=str(DEFAULT_POD_CIDR), show_default=True, help="Addresses of pods.")
 @click.option("--trust-domain", default="cluster.local", show_default=True, help="SPIFFE trust domain.")
+@click.option(
+    "--sandbox", type=click.Path(path_type=Path), help="`hauberk-sandbox`, if not beside this program."
+)
+@click.option("--proxy", type=click.Path(path_type=Path), help="`hauberk-proxy`, if not beside this program.")
 @click.option("--cleanup", is_flag=True, help="Remove everything of this instance's node, and end.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def main(
     name: str, instance: str, state: Path | None, run: Path | None, kubeconfig: Path | None,
-    grpc_address: str | None, pod_cidr: str, trust_domain: str, cleanup: bool, verbose: bool,
+    grpc_address: str | None, pod_cidr: str, trust_domain: str, sandbox: Path | None,
+    proxy: Path | None, cleanup: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the pods that are bound to this node. Ends on SIGTERM or SIGINT; the pods go on."""
     logging.basicConfig(
@@ -73,18 +78,19 @@ def main(
     if os.geteuid() != 0:
         raise click.ClickException("expected to run as root: network namespaces need it; use sudo")
     try:
-        driver = SandboxDriver(binaries.find("hauberk-sandbox"))
+        launcher = sandbox or binaries.find("hauberk-sandbox")
+        driver = SandboxDriver(launcher)
         if cleanup:
             asyncio.run(clean_up(settings, driver))
             return
         if kubeconfig is None or grpc_address is None:
             raise click.UsageError("--kubeconfig and --grpc are needed to run pods")
-        asyncio.run(_serve(settings, driver))
+        asyncio.run(_serve(settings, driver, launcher, proxy or binaries.find("hauberk-proxy")))
     except (KubeconfigError, binaries.BinaryNotFoundError) as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(settings: Settings, driver: SandboxDriver) -> None:
+async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, proxy: Path) -> None:
     connection = read_kubeconfig(settings.kubeconfig)
     for folder, mode in (
         (settings.state, 0o711),
@@ -104,8 +110,8 @@ async def _serve(settings: Settings, driver: SandboxDriver) -> None:
             driver=driver,
             events=EventRecorder(client, settings.name),
             services=lambda record, pod: IdentityServices(settings, ca, roots, record, pod),
-            launcher=binaries.find("hauberk-sandbox"),
-            proxy=binaries.find("hauberk-proxy"),
+            launcher=launcher,
+            proxy=proxy,
         )
         api = Api(node, records, roots)
         agent = api.agent = Agent(node, api.port)

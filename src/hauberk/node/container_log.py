@@ -44,26 +44,39 @@ async def read(
     timestamps: bool = False,
 ) -> AsyncIterator[bytes]:
     """The log from its beginning, or its last `tail` lines; with `follow` until the container has ended."""
-    if not file.exists() and not follow:
-        return
-    offset = tail_offset(file, tail) if tail is not None and file.exists() else 0
-    rest = b""
-    inode = 0
+    position = _Position(file, tail)
     while True:
         # Asked before reading: what a container wrote before its end is in the file by then.
         last = not follow or ended()
-        if file.exists():
-            with file.open("rb") as opened:
-                found = file.stat().st_ino
-                if inode and found != inode:
-                    offset = 0  # the driver began a new file
-                inode = found
-                opened.seek(offset)
-                while data := opened.read(BLOCK):
-                    offset += len(data)
-                    *lines, rest = (rest + data).split(b"\n")
-                    if lines:
-                        yield b"".join(text(line, timestamps) for line in lines)
+        while lines := position.next():
+            yield b"".join(text(line, timestamps) for line in lines)
         if last:
             return
         await asyncio.sleep(POLL_SECONDS)
+
+
+class _Position:
+    """How far a log has been read."""
+
+    def __init__(self, file: Path, tail: int | None) -> None:
+        self._file = file
+        self._inode = 0
+        self._offset = tail_offset(file, tail) if tail is not None and file.exists() else 0
+
+    def next(self) -> list[bytes]:
+        """Whole lines that are new, some at a time."""
+        try:
+            found = self._file.stat().st_ino
+        except FileNotFoundError:
+            return []
+        if self._inode not in {0, found}:
+            self._offset = 0  # the driver began a new file
+        self._inode = found
+        with self._file.open("rb") as opened:
+            opened.seek(self._offset)
+            data = opened.read(BLOCK)
+            while data and b"\n" not in data and (more := opened.read(BLOCK)):
+                data += more
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return data[:end].splitlines()

@@ -31,7 +31,7 @@ def check_image(container: Mapping[str, Any], gateway: bool) -> None:
     image, wanted = container.get("image") or "", "auto" if gateway else "host"
     if image != wanted:
         raise ImageRefusedError(
-            f'container "{container["name"]}": image "{image}" is refused: expected "{wanted}"; images are not run yet: '
+            f'container "{container["name"]}": image "{image}" is refused: expected "{wanted}"; images are not run; '
             "programs come from the machine's own root file system"
         )
 

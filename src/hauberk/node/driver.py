@@ -82,4 +82,4 @@ class Driver(Protocol):
     async def execute(
         self, folder: Path, arguments: Sequence[str], *, terminal: int | None = None
     ) -> asyncio.subprocess.Process:
-        """A further program in a running container, with pipes, or on a terminal (its descriptor). Raises `DriverError`."""
+        """A further program in a running container, on pipes or on a terminal. Raises `DriverError`."""

@@ -104,7 +104,7 @@ class ProxyProcess:
 
     async def ready(self) -> None:
         """Returns once the proxy's admin socket says that it is ready."""
-        while not await is_ready(self._run / "admin.sock"):
+        while not await is_ready(self._run / "admin.sock"):  # noqa: ASYNC110 - another process sets no event of ours
             await asyncio.sleep(POLL_SECONDS)
 
     async def abandon(self) -> None:
@@ -190,9 +190,11 @@ def write_bootstrap(run: Path, content: dict[str, Any]) -> None:
 async def is_ready(admin: Path) -> bool:
     """Whether the proxy behind this admin socket says that it is ready."""
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(admin))) as session:
-            async with session.get("http://proxy/ready", timeout=aiohttp.ClientTimeout(total=2)) as answer:
-                return answer.status == 200
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(admin))) as session,
+            session.get("http://proxy/ready", timeout=aiohttp.ClientTimeout(total=2)) as answer,
+        ):
+            return answer.status == 200
     except (OSError, aiohttp.ClientError, TimeoutError):
         return False
 

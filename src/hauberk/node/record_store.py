@@ -224,7 +224,8 @@ class RecordStore:
 
     def _insert(self, records: list[Stored]) -> None:
         self._database.executemany(
-            "INSERT INTO record (id, connection, type, verdict, source, destination, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record (id, connection, type, verdict, source, destination, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     each.id,

@@ -5,7 +5,6 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from zlib import crc32
 
-
 DEFAULT_POD_CIDR = IPv4Network("10.66.0.0/16")
 
 
