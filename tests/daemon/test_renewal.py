@@ -48,7 +48,7 @@ async def test_the_api_port_serves_a_new_certificate_to_new_connections(
     for writer in (old, new):
         writer.close()
     server.close()
-    assert not list(tmp_path.glob("*.pem"))
+    assert not list(tmp_path.glob("*.pem"))  # noqa: ASYNC240 (a test may block)
 
 
 async def test_the_grpc_port_does_too(authority: CertificateAuthority) -> None:

@@ -130,6 +130,7 @@ async def test_a_refused_pod_is_said_in_the_deployments_status(world: Any) -> No
     await world.create("Deployment", deployment(1))
     failed = await world.until(lambda: condition(world.get("Deployment", "web"), "ReplicaFailure"))
     assert "exceeded quota" in failed["message"]
+    await world.until(lambda: any(e["reason"] == "FailedCreate" for e in world.api.all("Event")))
     world.api.refuse.clear()
     await world.until(lambda: rolled_out(world))
 

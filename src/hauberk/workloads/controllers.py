@@ -45,6 +45,10 @@ class Controller(Protocol):
     def name(self) -> str:
         """As events name their source."""
 
+    @property
+    def kind(self) -> str:
+        """The kind of the objects that its keys name."""
+
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         """What to look at when this object has changed."""
 
@@ -93,6 +97,7 @@ def _candidates(view: View, kind: str, obj: Object) -> list[Key]:
 @dataclass(frozen=True, slots=True)
 class DeploymentController:
     name: str = "deployment-controller"
+    kind: str = "Deployment"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
@@ -118,6 +123,7 @@ class DeploymentController:
 @dataclass(frozen=True, slots=True)
 class ReplicaSetController:
     name: str = "replicaset-controller"
+    kind: str = "ReplicaSet"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
@@ -138,6 +144,7 @@ class ReplicaSetController:
 @dataclass(frozen=True, slots=True)
 class StatefulSetController:
     name: str = "statefulset-controller"
+    kind: str = "StatefulSet"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
@@ -161,6 +168,7 @@ class StatefulSetController:
 @dataclass(frozen=True, slots=True)
 class JobController:
     name: str = "job-controller"
+    kind: str = "Job"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
@@ -187,6 +195,7 @@ class JobController:
 @dataclass(frozen=True, slots=True)
 class EndpointSliceController:
     name: str = "endpoint-slice-controller"
+    kind: str = "Service"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
@@ -218,6 +227,7 @@ class EndpointSliceController:
 @dataclass(frozen=True, slots=True)
 class Scheduler:
     name: str = "default-scheduler"
+    kind: str = "Pod"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         if kind == "Pod" and not obj["spec"].get("nodeName"):
@@ -245,6 +255,7 @@ class Scheduler:
 class RootCertificatePublisher:
     root_certificates: Callable[[], str]
     name: str = "root-certificate-publisher"
+    kind: str = "Namespace"
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
         match kind:
@@ -265,6 +276,7 @@ class RootCertificatePublisher:
 @dataclass(frozen=True, slots=True)
 class OrphanController:
     name: str = "pod-garbage-collector"
+    kind: str = "Pod"
     missing: dict[str, str] = field(default_factory=dict)
     """Since when a node has been missing, by its name; forgotten when it comes back."""
 

@@ -1,6 +1,7 @@
 """Runs the controllers: informers wake queues, workers decide and carry out."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError, Client
 from hauberk.store.database import DatabaseError
 from hauberk.store.informer import Informer
-from hauberk.workloads.action import Key
+from hauberk.workloads.action import Emit, Key
 from hauberk.workloads.controllers import KINDS, Controller, every
 from hauberk.workloads.execute import Executor
 from hauberk.workloads.queue import WorkQueue
@@ -108,6 +109,8 @@ class Runner:
         ) as error:
             # The last four: an object that a controller cannot make sense of must not stop the others.
             self._put_off(key, error)
+            if isinstance(error, ApiError) and error.code in (400, 403, 422):
+                await self._say(key, error.message)
             return
         self.queue.succeeded(key)
         self._failures.pop(key, None)
@@ -123,5 +126,10 @@ class Runner:
         log.warning(
             "%s: %s: %s; again in %.1f s", self.controller.name, name, error or type(error).__name__, seconds
         )
-        if isinstance(error, ApiError) and error.code in (400, 403, 422):
-            self._failures[key] = error.message
+
+    async def _say(self, key: Key, refusal: str) -> None:
+        """What the API refuses is for the user to mend: in the object's status where there is a place, and as an event."""
+        self._failures[key] = refusal
+        if (obj := self._view.get(self.controller.kind, *key)) is not None:
+            with contextlib.suppress(ApiError, OSError):  # said in the log already
+                await self._executor.run([Emit(obj, "Warning", "FailedCreate", refusal)])
