@@ -128,7 +128,7 @@ class Runner:
         )
 
     async def _say(self, key: Key, refusal: str) -> None:
-        """What the API refuses is for the user to mend: in the object's status where there is a place, and as an event."""
+        """What the API refuses is for the user to mend: said in the object's status and in an event."""
         self._failures[key] = refusal
         if (obj := self._view.get(self.controller.kind, *key)) is not None:
             with contextlib.suppress(ApiError, OSError):  # said in the log already
