@@ -68,7 +68,7 @@ pub async fn forward(
     wish: Option<Wish>,
 ) -> Response<ResponseBody> {
     let worker = Rc::clone(&call.connection.worker);
-    let name = matched.cluster(forward, request.headers(), random());
+    let name = matched.cluster(forward, request.headers());
     let Some(cluster) = name.and_then(|name| worker.cluster(&name)) else {
         return reply(call, forward.cluster_not_found_status, Flag::NoCluster, "");
     };

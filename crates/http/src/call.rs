@@ -167,7 +167,7 @@ impl Drop for Call {
             .metrics
             .request(key, milliseconds, bytes_in, self.bytes_out);
         let telling = !self.decision.allowed || self.flag != Flag::None;
-        if telling || worker.sink.tapped() || random() % SAMPLE == 0 {
+        if telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE) {
             self.record(bytes_in);
         }
     }

@@ -12,6 +12,7 @@ pub mod connection;
 mod executor;
 mod headers;
 pub mod listener;
+mod pattern;
 pub mod pool;
 pub mod program;
 mod reply;

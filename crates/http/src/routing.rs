@@ -16,7 +16,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 
 use crate::access::RequestFacts;
-use crate::connection::Connection;
+use crate::pattern;
 use crate::service::set_path;
 
 /// A route configuration, ready to be searched.
@@ -133,7 +133,7 @@ fn route_fits(route: &Route, method: &Method, facts: &RequestFacts<'_>, random: 
         PathMatch::SeparatedPrefix(prefix) => fold(path)
             .strip_prefix(&fold(prefix))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        PathMatch::Regex(_) => false,
+        PathMatch::Regex(pattern) => pattern::fits(pattern, path),
     };
     let grpc = !matches.grpc
         || header_text(facts.headers, "content-type")
@@ -173,7 +173,7 @@ pub fn string_fits(matcher: &StringMatcher, text: &str) -> bool {
         StringPattern::Prefix(wanted) => fold(text).starts_with(&fold(wanted)),
         StringPattern::Suffix(wanted) => fold(text).ends_with(&fold(wanted)),
         StringPattern::Contains(wanted) => fold(text).contains(&fold(wanted)),
-        StringPattern::Regex(_) => false,
+        StringPattern::Regex(wanted) => pattern::fits(wanted, text),
     }
 }
 
@@ -277,7 +277,7 @@ pub fn normalized(uri: &Uri, settings: &PathNormalization) -> Option<String> {
 }
 
 impl Matched {
-    fn weighted<'a>(&'a self) -> Option<&'a WeightedCluster> {
+    fn weighted(&self) -> Option<&WeightedCluster> {
         match &self.route.action {
             RouteAction::Forward(forward) => match &forward.target {
                 ClusterTarget::Weighted(clusters) => clusters.get(self.weighted?),
@@ -295,12 +295,7 @@ impl Matched {
             .or_else(|| self.host.overrides.get(filter))
     }
 
-    pub fn cluster(
-        &self,
-        forward: &Forward,
-        headers: &HeaderMap,
-        _random: u64,
-    ) -> Option<Arc<str>> {
+    pub fn cluster(&self, forward: &Forward, headers: &HeaderMap) -> Option<Arc<str>> {
         match &forward.target {
             ClusterTarget::Single(name) => Some(Arc::clone(name)),
             ClusterTarget::Weighted(_) => self.weighted().map(|one| Arc::clone(&one.cluster)),
@@ -341,7 +336,10 @@ impl Matched {
             RedirectPath::Keep => path.to_owned(),
             RedirectPath::Replace(path) => path.clone(),
             RedirectPath::Prefix(prefix) => self.replace_prefix(path, prefix),
-            RedirectPath::Regex { .. } => path.to_owned(),
+            RedirectPath::Regex {
+                pattern,
+                substitution,
+            } => pattern::replace(pattern, path, substitution),
         };
         let query = match request.uri().query() {
             Some(query) if !redirect.strip_query && !path.contains('?') => format!("?{query}"),
@@ -362,16 +360,17 @@ impl Matched {
         format!("{replacement}{}", path.get(matched..).unwrap_or_default())
     }
 
-    pub fn change_request<B>(
-        &self,
-        routes: &Routes,
-        request: &mut Request<B>,
-        connection: &Connection,
-    ) {
-        let _ = connection;
+    pub fn change_request<B>(&self, routes: &Routes, request: &mut Request<B>) {
         if let RouteAction::Forward(forward) = &self.route.action {
-            if let Some(PathRewrite::Prefix(replacement)) = &forward.path_rewrite {
-                let mut path = self.replace_prefix(request.uri().path(), replacement);
+            let old = request.uri().path();
+            let rewritten = forward.path_rewrite.as_ref().map(|rewrite| match rewrite {
+                PathRewrite::Prefix(replacement) => self.replace_prefix(old, replacement),
+                PathRewrite::Regex {
+                    pattern,
+                    substitution,
+                } => pattern::replace(pattern, old, substitution),
+            });
+            if let Some(mut path) = rewritten {
                 if let Some(query) = request.uri().query() {
                     path = format!("{path}?{query}");
                 }
@@ -385,7 +384,15 @@ impl Matched {
                     Some(HostRewrite::Header(name)) => {
                         header_text(request.headers(), name).map(str::to_owned)
                     }
-                    _ => None,
+                    Some(HostRewrite::PathRegex {
+                        pattern,
+                        substitution,
+                    }) => Some(pattern::replace(
+                        pattern,
+                        request.uri().path(),
+                        substitution,
+                    )),
+                    Some(HostRewrite::Auto) | None => None,
                 });
             if let Some(value) = host.and_then(|host| HeaderValue::from_str(&host).ok()) {
                 if forward.append_x_forwarded_host

@@ -74,7 +74,7 @@ pub async fn handle(
     }
     let call = match filter(call, &chain, &request, matched.as_ref()).await {
         Ok(call) => call,
-        Err(answer) => return finish(answer, config, None, &request),
+        Err(answer) => return finish(*answer, config, None, &request),
     };
     let (Some(routes), Some(matched)) = (routes, matched) else {
         return finish(reply(call, 404, Flag::NoRoute, ""), config, None, &request);
@@ -122,7 +122,7 @@ async fn act(
                 .as_ref()
                 .is_some_and(|manager| manager.suppress_envoy_headers);
             let started = call.started;
-            matched.change_request(routes, &mut request, &call.connection);
+            matched.change_request(routes, &mut request);
             let original = Original {
                 method: request.method().clone(),
                 version: request.version(),
@@ -136,13 +136,16 @@ async fn act(
     }
 }
 
+/// An answer that ends a request early.
+type Answer = Box<Response<ResponseBody>>;
+
 /// RBAC, faults and the like, in their order. An answer ends the request here.
 async fn filter(
     mut call: Box<Call>,
     chain: &Chain,
     request: &Request<Incoming>,
     matched: Option<&Matched>,
-) -> Result<Box<Call>, Response<ResponseBody>> {
+) -> Result<Box<Call>, Answer> {
     let filters = chain
         .http
         .as_ref()
@@ -172,7 +175,7 @@ fn allow(
     mut call: Box<Call>,
     access: &Access,
     request: &Request<Incoming>,
-) -> Result<Box<Call>, Response<ResponseBody>> {
+) -> Result<Box<Call>, Answer> {
     let connection = Rc::clone(&call.connection);
     let decision = access.request(&connection.subject(), &RequestFacts::of(request));
     if decision.allowed {
@@ -183,19 +186,19 @@ fn allow(
     }
     connection.open(connection.policy(&decision));
     call.decision = decision;
-    Err(reply(
+    Err(Box::new(reply(
         call,
         403,
         Flag::UnauthorizedExternalService,
         "RBAC: access denied",
-    ))
+    )))
 }
 
 async fn disturb(
     mut call: Box<Call>,
     fault: &Fault,
     request: &Request<Incoming>,
-) -> Result<Box<Call>, Response<ResponseBody>> {
+) -> Result<Box<Call>, Answer> {
     if !routing::headers_fit(&fault.headers, request) {
         return Ok(call);
     }
@@ -207,21 +210,24 @@ async fn disturb(
         return Ok(call);
     };
     match abort.status {
-        AbortStatus::Http(code) => {
-            Err(reply(call, code, Flag::FaultInjected, "fault filter abort"))
-        }
+        AbortStatus::Http(code) => Err(Box::new(reply(
+            call,
+            code,
+            Flag::FaultInjected,
+            "fault filter abort",
+        ))),
         AbortStatus::Grpc(code) if call.grpc => {
             call.flag(Flag::FaultInjected);
-            Err(grpc(call, code))
+            Err(Box::new(grpc(call, code)))
         }
         AbortStatus::Grpc(code) => {
             let status = http_status_of_grpc(code);
-            Err(reply(
+            Err(Box::new(reply(
                 call,
                 status,
                 Flag::FaultInjected,
                 "fault filter abort",
-            ))
+            )))
         }
     }
 }
