@@ -33,7 +33,8 @@ where
         let connection = Rc::clone(&connection);
         move |request| {
             let connection = Rc::clone(&connection);
-            async move { Ok::<_, Infallible>(service::handle(connection, request).await) }
+            // Boxed: hyper moves the future about, and this one is large.
+            Box::pin(async move { Ok::<_, Infallible>(service::handle(connection, request).await) })
         }
     });
     let http2 = match config.codec {

@@ -172,6 +172,7 @@ fn offered_size(header: &[u8; HEADER], rest: &[u8]) -> Option<u16> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "tests fail by panicking")]
 mod tests {
     use std::time::Duration;
 

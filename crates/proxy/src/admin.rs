@@ -29,6 +29,9 @@ use crate::engine::Engine;
 /// Lines that wait for a slow reader.
 const TAP_LINES: usize = 64;
 
+/// Changes what is logged; the error says what is wrong with the wish.
+pub type SetLevel = Box<dyn Fn(&str) -> Result<(), String>>;
+
 /// What the admin socket shows and does.
 pub struct Admin {
     pub engine: Arc<Engine>,
@@ -37,7 +40,7 @@ pub struct Admin {
     /// Asks the process to drain and end.
     pub quit: mpsc::UnboundedSender<()>,
     /// Sets the log level.
-    pub level: Box<dyn Fn(&str) -> Result<(), String>>,
+    pub level: SetLevel,
 }
 
 /// Serves at `path` until dropped. A socket file of a former process is replaced.
@@ -145,7 +148,7 @@ fn document(value: &Value) -> Response<AdminBody> {
 fn configuration(snapshot: &Snapshot) -> Value {
     fn dump<T: std::fmt::Debug>(table: &hauberk_config::Table<T>) -> Value {
         let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        entries.sort_by_key(|(name, _)| Arc::clone(name));
         entries
             .into_iter()
             .map(|(name, entry)| {
@@ -154,7 +157,7 @@ fn configuration(snapshot: &Snapshot) -> Value {
             .collect()
     }
     let mut listeners: Vec<_> = snapshot.listeners.iter().collect();
-    listeners.sort_by(|(one, _), (other, _)| one.cmp(other));
+    listeners.sort_by_key(|(name, _)| Arc::clone(name));
     let listeners: Vec<Value> = listeners
         .into_iter()
         .map(|(name, entry)| {

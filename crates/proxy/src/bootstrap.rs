@@ -114,6 +114,7 @@ impl Bootstrap {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt as log, reload};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, SetLevel};
 use crate::bootstrap::Bootstrap;
 use crate::engine::Engine;
 use crate::feed;
@@ -78,8 +78,6 @@ pub fn run(
     end_writer(&sink, writer);
     result
 }
-
-type SetLevel = Box<dyn Fn(&str) -> Result<(), String>>;
 
 /// Logs to standard error; the level can be changed while running.
 fn start_log() -> SetLevel {
