@@ -16,4 +16,18 @@ theirs = EnvoyBootstrap(
 file = Path(sys.argv[2]).with_name("envoy.json")
 file.write_text(json.dumps(theirs.to_json()))
 envoy = str(Path(sysconfig.get_path("scripts")) / "envoy")
-os.execv(envoy, [envoy, "-c", str(file), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning", "--drain-time-s", "1"])
+os.execv(
+    envoy,
+    [
+        envoy,
+        "-c",
+        str(file),
+        "--concurrency",
+        "1",
+        "--use-dynamic-base-id",
+        "-l",
+        "warning",
+        "--drain-time-s",
+        "1",
+    ],
+)

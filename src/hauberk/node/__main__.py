@@ -27,6 +27,7 @@ from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import KubeconfigError, read_kubeconfig
 
 log = logging.getLogger("hauberk.node")
+LONGEST_RUN = 107 - len("/pods/") - 36 - len("/spiffe/workload.sock")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,6 +76,10 @@ def main(
         pod_cidr=network,
         trust_domain=trust_domain,
     )
+    if (length := len(str(settings.run.absolute()))) > LONGEST_RUN:
+        raise click.BadParameter(
+            f"--run: expected a path of at most {LONGEST_RUN} characters (a socket's path has 107), found {length}"
+        )
     if os.geteuid() != 0:
         raise click.ClickException("expected to run as root: network namespaces need it; use sudo")
     try:
