@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
 use crate::access::Decision;
+use crate::access_log;
 use crate::body::Upload;
 use crate::connection::Connection;
 use crate::pool::Pool;
@@ -166,6 +167,16 @@ impl Drop for Call {
         worker
             .metrics
             .request(key, milliseconds, bytes_in, self.bytes_out);
+        if worker.workload.access_log {
+            let chain = connection.chain.borrow();
+            let logs = chain
+                .http
+                .as_ref()
+                .map(|manager| &manager.config.access_logs);
+            for line in access_log::lines(logs.map_or(&[], Vec::as_slice), self, bytes_in) {
+                worker.sink.access(line);
+            }
+        }
         let telling = !self.decision.allowed || self.flag != Flag::None;
         if telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE) {
             self.record(bytes_in);

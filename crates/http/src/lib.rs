@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod access_log;
 mod attempt;
 mod body;
 pub mod call;

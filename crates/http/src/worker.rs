@@ -23,7 +23,7 @@ pub struct Workload {
     pub name: Arc<str>,
     /// Shown to endpoints, with `SO_MARK`.
     pub origin: Origin,
-    /// Mark for sockets that show the caller's address.
+    /// Whether there is an access log to write to.
     pub access_log: bool,
 }
 

@@ -46,8 +46,11 @@ fn run(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match process::run(bootstrap, |_| {
-        tokio::sync::watch::channel(Default::default()).1
+    match process::run(bootstrap, |bootstrap| {
+        Err(format!(
+            "expected a control plane at {}, but this build has no xDS client",
+            bootstrap.xds.display()
+        ))
     }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

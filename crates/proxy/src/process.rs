@@ -44,7 +44,7 @@ pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
 /// Files, sockets or threads that it needs cannot be had.
 pub fn run(
     bootstrap: Bootstrap,
-    connect: impl FnOnce(&Bootstrap) -> Snapshots,
+    connect: impl FnOnce(&Bootstrap) -> Result<Snapshots, String>,
 ) -> Result<(), ProcessError> {
     let level = start_log();
     let failed = |what: &str, error: &dyn fmt::Display| ProcessError(format!("{what}: {error}"));
@@ -71,7 +71,7 @@ pub fn run(
     let tasks = LocalSet::new();
     let engine = Arc::new(engine);
     let result = tasks.block_on(&runtime, async {
-        let snapshots = connect(&bootstrap);
+        let snapshots = connect(&bootstrap).map_err(ProcessError)?;
         serve(bootstrap, engine, snapshots, level).await
     });
     drop(tasks);

@@ -10,6 +10,7 @@ mod support;
 use std::time::Duration;
 
 use hauberk_config::Snapshot;
+use hauberk_config::access_log::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink};
 use hauberk_config::cluster::UpstreamProtocol;
 use hauberk_config::listener::{Direction, HttpInspection, Traffic};
 use hauberk_config::route::RouteAction;
@@ -132,6 +133,47 @@ async fn a_plain_hop_forwards_and_records() {
 }
 
 #[tokio::test]
+async fn the_access_log_has_the_fields_asked_for() {
+    let (port, backend) = (free_port(), echo_server().await);
+    let proxy = Proxy::start("web");
+    let mut snapshot = plain_hop(port, backend);
+    let mut logged = manager(
+        vec![route("/", RouteAction::Forward(Box::new(forward_to("c"))))],
+        Vec::new(),
+    );
+    logged.access_logs = vec![AccessLog {
+        sink: AccessLogSink::File {
+            path: "/dev/stdout".into(),
+            format: AccessLogFormat::Json(vec![
+                ("code".into(), "%RESPONSE_CODE%".into()),
+                (
+                    "what".into(),
+                    "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%".into(),
+                ),
+            ]),
+        },
+        filter: AccessLogFilter::All,
+    }];
+    let chains = vec![chain(http(logged), DownstreamTransport::Plain)];
+    insert_listener(
+        &mut snapshot,
+        listener("l", port, Direction::Outbound, chains),
+    );
+    proxy.publish(snapshot).await;
+    exchange(port, &get("/logged")).await;
+    let path = proxy.records.with_extension("access");
+    let deadline = std::time::Instant::now() + Duration::from_secs(3);
+    loop {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text == "{\"code\":200,\"what\":\"GET /logged\"}\n" {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{text:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn no_route_and_no_endpoint_are_said() {
     let port = free_port();
     let proxy = Proxy::start("web");
@@ -196,6 +238,11 @@ async fn malformed_requests_are_refused_and_slow_ones_given_up() {
 
 /// Two proxies: `caller`'s outbound, `callee`'s inbound, mTLS between.
 async fn two_hops(id: &str, protocol: &str) -> (Proxy, Proxy, u16) {
+    two_hops_expecting(id, protocol, LEDGER).await
+}
+
+/// The caller expects the callee to be `callee`.
+async fn two_hops_expecting(id: &str, protocol: &str, callee: &str) -> (Proxy, Proxy, u16) {
     let (front, between, backend) = (free_port(), free_port(), echo_server().await);
     let authority = Authority::new();
     let inbound = Proxy::start("ledger");
@@ -220,7 +267,7 @@ async fn two_hops(id: &str, protocol: &str) -> (Proxy, Proxy, u16) {
     let mut snapshot = plain_hop(front, between);
     authority.equip(&mut snapshot, id);
     let mut far = cluster("c", &[loopback(between)], UpstreamProtocol::Negotiated);
-    far.transport = client_tls(&["istio-http", protocol], LEDGER);
+    far.transport = client_tls(&["istio-http", protocol], callee);
     insert_cluster(&mut snapshot, far);
     outbound.publish(snapshot).await;
     (outbound, inbound, front)
@@ -264,6 +311,48 @@ async fn the_wrong_caller_is_refused_by_identity() {
         .recorded(&["\"type\":\"request\"", "\"verdict\":\"deny\""])
         .await;
     assert!(record.contains("no ALLOW policy matched"), "{record}");
+}
+
+#[tokio::test]
+async fn the_wrong_callee_gets_no_call() {
+    let (outbound, inbound, port) = two_hops_expecting(WEB, "h2", STRANGER).await;
+    let answer = exchange(port, &get("/pay")).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("TLS handshake"),
+        "{answer}"
+    );
+    outbound
+        .recorded(&["\"type\":\"request\"", "\"flags\":\"UF\""])
+        .await;
+    let text = std::fs::read_to_string(&inbound.records).unwrap();
+    assert!(!text.contains("\"type\":\"request\""), "{text}");
+}
+
+/// Bytes that are no handshake are refused and recorded; the listener goes on.
+#[tokio::test]
+async fn garbage_instead_of_tls_disturbs_nobody() {
+    let between = free_port();
+    let authority = Authority::new();
+    let proxy = Proxy::start("ledger");
+    let mut snapshot = Snapshot::default();
+    authority.equip(&mut snapshot, LEDGER);
+    let chains = vec![chain(http(manager(Vec::new(), Vec::new())), server_tls())];
+    insert_listener(
+        &mut snapshot,
+        listener("in", between, Direction::Inbound, chains),
+    );
+    proxy.publish(snapshot).await;
+    for garbage in [
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "\u{16}\u{3}\u{1}\0\u{5}hello",
+    ] {
+        let answer = exchange(between, garbage).await;
+        assert!(!answer.contains("HTTP/1.1"), "{answer}");
+    }
+    let line = proxy
+        .recorded(&["\"verdict\":\"deny\"", "TLS handshake failed"])
+        .await;
+    assert!(line.contains("\"listener\":\"in\""), "{line}");
 }
 
 fn tcp_hop(port: u16, backend: u16) -> Snapshot {

@@ -58,14 +58,14 @@ impl Proxy {
         let records = directory.join(format!("{name}-{}.log", free_port()));
         let files = Files {
             records: Some(records.clone()),
-            access: None,
+            access: Some(records.with_extension("access")),
         };
         let (sink, _writer) = start(files).expect("a writer");
         let workload = Workload {
             pod: format!("{name}-0.bank").into(),
             name: name.into(),
             origin: Origin::default(),
-            access_log: false,
+            access_log: true,
         };
         let engine = Arc::new(Engine::start(&workload, sink, 1).expect("workers"));
         Self { engine, records }
@@ -99,6 +99,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         std::fs::remove_file(&self.records).ok();
+        std::fs::remove_file(self.records.with_extension("access")).ok();
     }
 }
 
