@@ -74,6 +74,11 @@ class MemoryClient:
         del self.objects[kind.plural, namespace or "", name]
         self._tell(kind, Event("DELETED", found))
 
+    async def post(
+        self, kind: Kind, namespace: str | None, name: str, subresource: str, obj: Object
+    ) -> Object:
+        return {"status": {"token": f"{subresource} of {name} for {obj['spec']['boundObjectRef']['name']}"}}
+
     def put(self, kind: Kind, obj: Object) -> Object:
         stored = copy.deepcopy(obj)
         key = (kind.plural, stored["metadata"].get("namespace", ""), stored["metadata"]["name"])

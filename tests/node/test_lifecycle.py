@@ -21,6 +21,7 @@ from hauberk.model.kinds import CONFIG_MAP, POD, SECRET
 from hauberk.node import netns
 from hauberk.node.agent import Agent
 from hauberk.node.cleanup import clean_up
+from hauberk.node.control_group import ControlGroups
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
 from hauberk.node.pod_setup import Node
@@ -60,7 +61,7 @@ class House:
         node = Node(
             settings=self.settings, client=self.client, network=Network(self.settings.instance, self.settings.host_address),
             driver=self.driver, events=EventRecorder(self.client, "n"), services=lambda _record, _pod: NoServices(),
-            launcher=HERE / "sandbox_stand_in.py", proxy=HERE / "proxy_stand_in.py",
+            control_groups=ControlGroups(self.settings.instance), launcher=HERE / "sandbox_stand_in.py", proxy=HERE / "proxy_stand_in.py",
         )  # fmt: skip
         agent = Agent(node, 1)
         ready = asyncio.Event()
@@ -304,7 +305,12 @@ async def test_a_gateway_runs_its_proxy_only_and_the_host_has_a_route_to_it(hous
 async def test_volumes_hold_what_they_refer_to(house: House) -> None:
     house.client.put(SECRET, {"metadata": {"name": "s", "namespace": "ns"}, "data": {"k": "dmFsdWU="}})
     async with house.agent():
-        volumes = [{"name": "v", "secret": {"secretName": "s"}}, {"name": "e", "emptyDir": {}}]
+        token = [{"serviceAccountToken": {"path": "token", "audience": "vault"}}]
+        volumes = [
+            {"name": "v", "secret": {"secretName": "s"}},
+            {"name": "e", "emptyDir": {}},
+            {"name": "t", "projected": {"sources": token}},
+        ]
         mounted = {"volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "e", "mountPath": "/e"}]}
         pod = house.add("vol", "/bin/sleep", "600", container=mounted, volumes=volumes)
         await house.until("vol", ready)
@@ -312,3 +318,4 @@ async def test_volumes_hold_what_they_refer_to(house: House) -> None:
         assert (folder / "v" / "k").read_text() == "value"
         assert (folder / "v" / "k").stat().st_uid >= 0x1000_0000
         assert (folder / "e").is_dir()
+        assert (folder / "t" / "token").read_text() == "token of default for vol"

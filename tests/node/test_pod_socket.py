@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.node.conftest import Pair, inside
 
 from hauberk.node.pod_socket import PodSocket
-from tests.node.conftest import Pair, inside
 
 pytestmark = pytest.mark.root
 

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC221, ASYNC240
 """`hauberkd` and `hauberk-node` as they are started by a user, with real Envoys in the gates."""
 
 import json
@@ -46,7 +45,7 @@ class Instance:
 
     def start_daemon(self) -> None:
         self._start("hauberkd", "--key-file", str(self.folder / "key"), "--node", "one")
-        self.eventually(lambda: (self.folder / "run" / "hauberkd.json").exists())
+        self.eventually((self.folder / "run" / "hauberkd.json").exists)
 
     def start_node(self) -> subprocess.Popen[bytes]:
         grpc = json.loads((self.folder / "run" / "hauberkd.json").read_text())["grpc"]

@@ -16,6 +16,7 @@ from hauberk.identity.ca_client import CaClient
 from hauberk.node.agent import Agent
 from hauberk.node.api import Api
 from hauberk.node.cleanup import clean_up
+from hauberk.node.control_group import ControlGroups
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
 from hauberk.node.pod_services import IdentityServices, ca_channel
@@ -115,6 +116,7 @@ async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, prox
             driver=driver,
             events=EventRecorder(client, settings.name),
             services=lambda record, pod: IdentityServices(settings, ca, roots, record, pod),
+            control_groups=ControlGroups(settings.instance),
             launcher=launcher,
             proxy=proxy,
         )

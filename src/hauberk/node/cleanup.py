@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from hauberk.node import pod_record
+from hauberk.node.control_group import ControlGroups
 from hauberk.node.driver import Driver
 from hauberk.node.network import Network
 from hauberk.node.sandbox import identified
@@ -27,6 +28,7 @@ async def clean_up(settings: Settings, driver: Driver) -> None:
         for folder in folders:
             await driver.wait(folder)
     await Network(settings.instance, settings.host_address).remove()
+    ControlGroups(settings.instance).remove()
     shutil.rmtree(settings.run / "pods", ignore_errors=True)
     (settings.run / "node.json").unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """From a pod's container to what a driver starts (pure but for the names of the host's folders)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -54,6 +54,7 @@ def build(
     attempt: int,
     references: References,
     directories: Mapping[str, Path],
+    control_groups: Sequence[Path] = (),
 ) -> ContainerSpec:
     """What to start. Raises `ConfigurationError`."""
     name = container["name"]
@@ -80,6 +81,7 @@ def build(
         mounts=[Mount(run / "spiffe", SPIFFE_DIRECTORY), *volumes.mounts(container, directories)],
         hidden=[path for path in (settings.state, settings.run, Path("/etc/hauberk")) if path.exists()],
         files=_files(settings, record, pod),
+        control_groups=control_groups,
     )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hauberk.model.kind import Object
+from hauberk.model.kind import Kind, Object
 from hauberk.node.container_spec import SPIFFE_SOCKET
+from hauberk.node.control_group import ControlGroups
 from hauberk.node.driver import Driver
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network, PodNetwork
@@ -26,16 +27,25 @@ class PodServices(Protocol):
     async def stop(self) -> None: ...
 
 
+class NodeClient(Client, Protocol):
+    """What a node asks of an API: `Client`, and tokens for its pods' accounts."""
+
+    async def post(
+        self, kind: Kind, namespace: str | None, name: str, subresource: str, obj: Object
+    ) -> Object: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """All that a pod's worker is given."""
 
     settings: Settings
-    client: Client
+    client: NodeClient
     network: Network
     driver: Driver
     events: EventRecorder
     services: Callable[[PodRecord, Object], PodServices]
+    control_groups: ControlGroups
     launcher: Path
     """`hauberk-sandbox`."""
     proxy: Path
@@ -97,6 +107,7 @@ class PodSetup:
         await self.proxy.stop()
         await self._stop_serving()
         await self._node.network.detach(self.network)
+        self._node.control_groups.remove(self._record.uid)
         shutil.rmtree(self.run, ignore_errors=True)
 
     async def _stop_serving(self) -> None:

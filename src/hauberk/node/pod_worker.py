@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hauberk.model.kind import Kind, Object
-from hauberk.model.kinds import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET
+from hauberk.model.kinds import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE_ACCOUNT
 from hauberk.node import container_spec, environment
 from hauberk.node.command import CommandError
 from hauberk.node.container_spec import ImageRefusedError
@@ -25,6 +25,7 @@ from hauberk.store.client import ApiError
 
 log = logging.getLogger(__name__)
 LEAST_WAIT, MOST_WAIT = 0.2, 10.0
+REFRESH_SECONDS = 30.0
 
 
 class PodWorker:
@@ -41,7 +42,7 @@ class PodWorker:
         self._network_ready = False
         self._started_at = (pod.get("status") or {}).get("startTime") or now()
         self._message: tuple[str, str] | None = None
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, float]] = {}
         self._setup = PodSetup(node, record, pod, self._proxy_restarted)
         init_policy = "Never" if self._policy == "Never" else "OnFailure"
         spec = pod["spec"]
@@ -95,6 +96,17 @@ class PodWorker:
         await self._set_up()
         if self.record.gateway:
             await self._be_gateway()
+        refreshing = asyncio.create_task(self._refresh_volumes())
+        try:
+            await self._run_containers()
+        finally:
+            refreshing.cancel()
+        # The pod has finished: its proxy leaves after its program.
+        self._network_ready = False
+        self._dirty.set()
+        await self._setup.down()
+
+    async def _run_containers(self) -> None:
         for each in self.init:
             await each.run() if not each.progress.succeeded else None
             if not each.progress.succeeded:
@@ -103,10 +115,6 @@ class PodWorker:
             async with asyncio.TaskGroup() as group:
                 for each in self.main:
                     group.create_task(each.run())
-        # The pod has finished: its proxy leaves after its program.
-        self._network_ready = False
-        self._dirty.set()
-        await self._setup.down()
 
     async def _set_up(self) -> None:
         wait = LEAST_WAIT
@@ -177,11 +185,12 @@ class PodWorker:
 
     async def _build(self, container: Mapping[str, Any], attempt: int) -> ContainerSpec:
         references = await self._references()
-        await self._tokens_for_volumes()
         await self._bind_claims()
-        folder = self._node.settings.pod_state(self.record.uid)
-        volumes = Volumes(self.record, folder, self._node.settings.volumes)
-        directories = await asyncio.to_thread(volumes.prepare, self.pod, references, self._tokens)
+        directories = await self._lay_out_volumes(references)
+        try:
+            groups = self._node.control_groups.make(self.record.uid, container)
+        except ValueError as error:
+            raise ConfigurationError(f'container "{container["name"]}": limits: {error}') from error
         return container_spec.build(
             self._node.settings,
             self.record,
@@ -191,6 +200,7 @@ class PodWorker:
             attempt,
             references,
             directories,
+            groups,
         )
 
     async def _references(self) -> References:
@@ -207,13 +217,63 @@ class PodWorker:
                     raise ConfigurationError(f'{kind.singular} "{name}": {error.message}') from error
         return found
 
-    async def _tokens_for_volumes(self) -> None:
+    async def _tokens_for_volumes(self) -> dict[str, str]:
+        """Tokens of the pod's account, by audience, bound to this pod: they end with it."""
+        tokens: dict[str, str] = {}
+        account = self.pod["spec"].get("serviceAccountName") or "default"
         for volume in self.pod["spec"].get("volumes") or ():
             for source in (volume.get("projected") or {}).get("sources") or ():
-                if "serviceAccountToken" in source:
-                    raise ConfigurationError(
-                        f'volume "{volume["name"]}": service account tokens are not projected yet; remove the source'
-                    )
+                if (wanted := source.get("serviceAccountToken")) is None:
+                    continue
+                audience = wanted.get("audience") or ""
+                tokens[audience] = await self._token(
+                    account, audience, int(wanted.get("expirationSeconds") or 3600)
+                )
+        return tokens
+
+    async def _token(self, account: str, audience: str, seconds: int) -> str:
+        kept = self._tokens.get(audience)
+        moment = asyncio.get_running_loop().time()
+        if kept is not None and moment < kept[1]:
+            return kept[0]
+        pod = {"apiVersion": "v1", "kind": "Pod", "name": self.record.name, "uid": self.record.uid}
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": [audience] if audience else [],
+                "expirationSeconds": seconds,
+                "boundObjectRef": pod,
+            },
+        }
+        try:
+            answer = await self._node.client.post(
+                SERVICE_ACCOUNT, self.record.namespace, account, "token", request
+            )
+        except ApiError as error:
+            raise ConfigurationError(f'token of serviceaccount "{account}": {error.message}') from error
+        token = str(answer["status"]["token"])
+        # Renewed at half life, so that a program that reads the file now and then always has a good one.
+        self._tokens[audience] = (token, moment + seconds / 2)
+        return token
+
+    async def _lay_out_volumes(self, references: References) -> dict[str, Path]:
+        tokens = await self._tokens_for_volumes()
+        volumes = Volumes(
+            self.record, self._node.settings.pod_state(self.record.uid), self._node.settings.volumes
+        )
+        return await asyncio.to_thread(volumes.prepare, self.pod, references, tokens)
+
+    async def _refresh_volumes(self) -> None:
+        """ConfigMaps, Secrets and tokens change while the pod runs; environment variables do not."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                await self._lay_out_volumes(await self._references())
+            except ConfigurationError as error:
+                log.warning(
+                    "%s/%s: volumes stay as they are: %s", self.record.namespace, self.record.name, error
+                )
 
     async def _bind_claims(self) -> None:
         """A claim of a local directory is bound as soon as a pod uses it."""
