@@ -132,6 +132,42 @@ async fn a_plain_hop_forwards_and_records() {
     );
 }
 
+/// A server that closes each connection after one answer without having said so.
+#[tokio::test]
+async fn a_connection_that_the_server_closed_is_not_used_again() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = server.local_addr().unwrap().port();
+    let (closed, mut closings) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+            stream.shutdown().await.unwrap();
+            // The proxy closes its side when it has seen the end: from now on the connection is gone for it too.
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            closed.send(()).await.unwrap();
+        }
+    });
+    let port = free_port();
+    let proxy = Proxy::start("web");
+    proxy.publish(plain_hop(port, backend)).await;
+    for _ in 0..5 {
+        let answer = exchange(port, &get("/")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        tokio::time::timeout(Duration::from_secs(3), closings.recv())
+            .await
+            .expect("the proxy closes")
+            .unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_access_log_has_the_fields_asked_for() {
     let (port, backend) = (free_port(), echo_server().await);
