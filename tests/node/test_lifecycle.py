@@ -272,6 +272,23 @@ async def test_a_pod_deleted_while_no_agent_was_there_is_removed(house: House) -
         assert netns.names(f"hbk-{house.settings.instance}-pod-") == []
 
 
+async def test_what_lives_in_a_pods_namespaces_unknown_to_anyone_ends_with_the_pod(house: House) -> None:
+    async with house.agent() as agent:
+        pod = house.add("p", "/bin/sleep", "600")
+        await house.until("p", ready)
+        [worker] = agent.pods.values()
+        stray = await asyncio.create_subprocess_exec(
+            "nsenter",
+            f"--net={netns.path(f'hbk-{house.settings.instance}-gate-{worker.record.uid}')}",
+            "sleep",
+            "600",
+        )
+        await house.client.delete(POD, "ns", "p")
+        await house.gone("p")
+        assert await asyncio.wait_for(stray.wait(), 5) == -signal.SIGKILL
+    assert pod
+
+
 async def test_a_killed_proxy_is_back_within_a_second(house: House) -> None:
     async with house.agent():
         pod = house.add("p", "/bin/sleep", "600")

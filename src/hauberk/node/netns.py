@@ -1,8 +1,10 @@
 """Network namespaces by path: making, entering in a thread, asking whose namespace a process lives in."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +47,30 @@ def of_process(pid: int) -> int:
         FileNotFoundError: the process is gone.
     """
     return inode(Path(f"/proc/{pid}/ns/net"))
+
+
+def processes(namespace: Path) -> list[int]:
+    """All processes that live in a namespace, as the kernel says; none if there is no such namespace."""
+    try:
+        wanted = inode(namespace)
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if of_process(int(entry.name)) == wanted:
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it has ended meanwhile
+    return found
+
+
+def kill_all(namespace: Path) -> None:
+    """Kills whatever lives in a namespace: nothing may outlive the pod that it was made for."""
+    for pid in processes(namespace):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def call(namespace: Path, function: Callable[[], Result]) -> Result:

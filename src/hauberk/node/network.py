@@ -118,6 +118,8 @@ class Network:
     async def detach(self, network: PodNetwork) -> None:
         """Removes a pod's namespaces and links; what is gone already is no error."""
         link = _fabric_link(network.address)
+        for space in (network.pod, network.gate):
+            netns.kill_all(space)
         batch = [f"netns delete {space.name}" for space in {network.pod, network.gate} if space.exists()]
         if batch:
             await run("ip", "-batch", "-", text="\n".join(batch))
@@ -135,6 +137,7 @@ class Network:
         for side in ("gate", "pod"):
             name = f"{self._prefix}{side}-{uid}"
             if netns.path(name).exists():
+                netns.kill_all(netns.path(name))
                 await run("ip", "netns", "delete", name)
 
     async def remove(self) -> None:
@@ -142,6 +145,7 @@ class Network:
         if _exists(self._host_link):
             await run("ip", "link", "delete", self._host_link)
         for name in netns.names(self._prefix):
+            netns.kill_all(netns.path(name))
             await run("ip", "netns", "delete", name)
 
     async def _links(self) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from hauberk.model.kind import Object
+from hauberk.node import netns
 from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.rules import UPSTREAM_MARK
@@ -157,6 +158,8 @@ class ProxyProcess:
             wait = min(wait * 2, MOST_WAIT)
 
     async def _launch(self) -> int:
+        # A proxy that an agent started and died before noting it.
+        netns.kill_all(self._network.gate)
         (self._run / "admin.sock").unlink(missing_ok=True)
         with (self._run / "proxy.log").open("ab") as output:
             process = await asyncio.create_subprocess_exec(

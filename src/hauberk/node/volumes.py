@@ -105,6 +105,8 @@ class Volumes:
                 raise ConfigurationError(f"volume path {path!r}: expected a relative path without '..'")
             file = folder / pure
             file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists() and file.read_bytes() == content:
+                continue
             temporary = file.with_name(f".{file.name}~")
             temporary.write_bytes(content)
             os.chown(temporary, self._record.uid_base, self._record.uid_base + (group or 0))
