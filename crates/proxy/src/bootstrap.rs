@@ -119,9 +119,12 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Bootstrap, String> {
-        let directory = std::env::temp_dir().join(format!("hauberk-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
-        let path = directory.join(format!("{}.json", text.len()));
+        let file = format!(
+            "hauberk-bootstrap-{}-{}.json",
+            std::process::id(),
+            text.len()
+        );
+        let path = std::env::temp_dir().join(file);
         std::fs::write(&path, text).map_err(|error| error.to_string())?;
         let result = Bootstrap::read(&path).map_err(|error| error.to_string());
         std::fs::remove_file(&path).map_err(|error| error.to_string())?;

@@ -53,9 +53,12 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("hauberk-test-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let records = directory.join(format!("{name}-{}.log", free_port()));
+        let file = format!(
+            "hauberk-test-{}-{name}-{}.log",
+            std::process::id(),
+            free_port()
+        );
+        let records = std::env::temp_dir().join(file);
         let files = Files {
             records: Some(records.clone()),
             access: Some(records.with_extension("access")),
