@@ -43,9 +43,10 @@ class Instance:
         self.cidr = f"10.{100 + secrets.randbelow(100)}.0.0/16"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start_daemon(self) -> None:
-        self._start("hauberkd", "--key-file", str(self.folder / "key"), "--node", "one")
-        self.eventually((self.folder / "run" / "hauberkd.json").exists)
+    def start_daemon(self) -> subprocess.Popen[bytes]:
+        process = self._start("hauberkd", "--key-file", str(self.folder / "key"), "--node", "one")
+        self.eventually(lambda: self._pid("hauberkd") == process.pid)
+        return process
 
     def start_node(self) -> subprocess.Popen[bytes]:
         grpc = json.loads((self.folder / "run" / "hauberkd.json").read_text())["grpc"]
@@ -60,7 +61,7 @@ class Instance:
             grpc,
             *self._binaries(),
         )
-        self.eventually(lambda: self._node_pid() == process.pid)
+        self.eventually(lambda: self._pid("node") == process.pid)
         return process
 
     def clean_up(self) -> None:
@@ -88,6 +89,13 @@ class Instance:
             time.sleep(0.05)
         return found
 
+    def envoys_ready(self) -> bool:
+        sockets = [str(each) for each in (self.folder / "run" / "pods").glob("*/admin.sock")]
+        ready = ["curl", "-s", "--max-time", "2", "http://proxy/ready", "--unix-socket"]
+        return len(sockets) == 2 and all(
+            b"LIVE" in subprocess.check_output([*ready, each]) for each in sockets
+        )
+
     def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{program}.log").open("ab") as log:
             process = subprocess.Popen([*self._command(program), *arguments], stdout=log, stderr=log)
@@ -106,8 +114,8 @@ class Instance:
         envoy.chmod(0o755)
         return ["--sandbox", str(HERE / "sandbox_stand_in.py"), "--proxy", str(envoy)]
 
-    def _node_pid(self) -> int | None:
-        file = self.folder / "run" / "node.json"
+    def _pid(self, program: str) -> int | None:
+        file = self.folder / "run" / f"{program}.json"
         return int(json.loads(file.read_text())["pid"]) if file.exists() else None
 
 
@@ -127,7 +135,7 @@ def instance() -> Iterator[Instance]:
 
 
 def test_a_call_crosses_the_mesh_and_the_node_answers_kubectl(instance: Instance) -> None:
-    instance.start_daemon()
+    daemon = instance.start_daemon()
     node = instance.start_node()
     assert instance.kubectl("apply", "-f", "-", text=WORKLOADS).returncode == 0
     waited = instance.kubectl("wait", "--for=condition=Ready", "pod/web", "pod/client", "--timeout=25s")
@@ -161,4 +169,12 @@ def test_a_call_crosses_the_mesh_and_the_node_answers_kubectl(instance: Instance
         "get", "pod", "web", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"
     )
     assert status.stdout == "0"
+
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
+    assert instance.envoys_ready(), "proxies go on with what they have"
+    instance.start_daemon()
+    instance.kubectl("run", "late", "--image=host", "--command", "--", "/bin/sleep", "600")
+    assert instance.kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=25s").returncode == 0
+    assert call("http://web.default.svc.cluster.local/") == "200"
     assert instance.kubectl("delete", "pod", "client", "--timeout=20s").returncode == 0
