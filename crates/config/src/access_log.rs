@@ -1,0 +1,51 @@
+//! Access logs.
+
+use std::sync::Arc;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    pub sink: AccessLogSink,
+    pub filter: AccessLogFilter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogSink {
+    File {
+        path: String,
+        format: AccessLogFormat,
+    },
+    /// Envoy's access log service over gRPC.
+    Grpc {
+        cluster: Arc<str>,
+        log_name: String,
+        kind: AccessLogKind,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AccessLogKind {
+    Http,
+    Tcp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// Envoy's default line.
+    Default,
+    /// A line with `%COMMAND%`s; ends with a line feed if it wants one.
+    Text(String),
+    /// A JSON object a line: keys and `%COMMAND%` strings, sorted by key.
+    Json(Vec<(String, String)>),
+}
+
+/// Which calls are written. `envoy.config.accesslog.v3.AccessLogFilter`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogFilter {
+    All,
+    /// Status at least this.
+    StatusAtLeast(u16),
+    /// Any of these response flags; empty: any flag at all.
+    ResponseFlags(Vec<String>),
+    And(Vec<AccessLogFilter>),
+    Or(Vec<AccessLogFilter>),
+}

@@ -1,0 +1,209 @@
+//! Clusters: where calls go (`envoy.config.cluster.v3.Cluster`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::endpoint::{ClusterLoadAssignment, Endpoint};
+use crate::tls::UpstreamTransport;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    pub name: Arc<str>,
+    /// For statistics; the name if it says nothing else.
+    pub alternate_name: Arc<str>,
+    pub discovery: Discovery,
+    pub load_balancing: LoadBalancing,
+    /// Localities are weighed by their own weights.
+    pub locality_weighted: bool,
+    /// Percent of usable hosts below which all hosts are used; 0: never.
+    pub panic_threshold: u8,
+    pub connect_timeout: Duration,
+    pub default_limits: Limits,
+    pub high_priority_limits: Limits,
+    pub outlier_detection: Option<OutlierDetection>,
+    pub http: UpstreamHttp,
+    /// Of an idle TCP or HTTP connection; `None`: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// Requests on one connection before it is replaced; `None`: no limit.
+    pub max_requests_per_connection: Option<u32>,
+    /// Used unless one of `transport_matches` applies.
+    pub transport: UpstreamTransport,
+    /// First match wins.
+    pub transport_matches: Vec<TransportMatch>,
+    /// Local address toward the endpoints; `None`: the bootstrap's.
+    pub bind: Option<UpstreamBind>,
+    pub keepalive: Option<TcpKeepalive>,
+    /// From `filter_metadata.istio.services[0]`, for metrics.
+    pub service: Option<ServiceName>,
+}
+
+impl Cluster {
+    /// The transport to use toward `endpoint`.
+    pub fn transport_for(&self, endpoint: &Endpoint) -> &UpstreamTransport {
+        let fits = |candidate: &&TransportMatch| {
+            candidate
+                .labels
+                .iter()
+                .all(|label| endpoint.transport_labels.contains(label))
+        };
+        self.transport_matches
+            .iter()
+            .find(fits)
+            .map_or(&self.transport, |found| &found.transport)
+    }
+
+    /// Every secret that this cluster needs before it can be used.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        let transports = self
+            .transport_matches
+            .iter()
+            .map(|candidate| &candidate.transport);
+        std::iter::once(&self.transport)
+            .chain(transports)
+            .filter_map(|transport| match transport {
+                UpstreamTransport::Plain => None,
+                UpstreamTransport::Tls(tls) => Some(tls),
+            })
+            .flat_map(|tls| tls.context.secrets())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServiceName {
+    pub host: String,
+    pub name: String,
+    pub namespace: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovery {
+    /// Endpoints come over EDS under this name.
+    Eds {
+        service_name: Arc<str>,
+    },
+    Static(Arc<ClusterLoadAssignment>),
+    /// Every address of every name is an endpoint.
+    StrictDns {
+        endpoints: Arc<ClusterLoadAssignment>,
+        refresh: Duration,
+    },
+    /// The first address of the name is the endpoint.
+    LogicalDns {
+        endpoints: Arc<ClusterLoadAssignment>,
+        refresh: Duration,
+    },
+    /// The address that the client meant. `port`: replace its port.
+    OriginalDestination {
+        port: Option<u16>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LoadBalancing {
+    RoundRobin,
+    /// Of `choices` hosts picked at random, the one with fewest requests.
+    LeastRequest {
+        choices: u32,
+    },
+    Random,
+    RingHash {
+        minimum_size: u64,
+        maximum_size: u64,
+    },
+    Maglev {
+        table_size: u64,
+    },
+    /// The discovery chooses (`ORIGINAL_DST`).
+    ClusterProvided,
+}
+
+/// Circuit breaker thresholds of one priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub max_connections: u32,
+    pub max_pending_requests: u32,
+    pub max_requests: u32,
+    pub max_retries: u32,
+}
+
+impl Default for Limits {
+    /// Envoy's: 1024 of each, 3 retries.
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+        }
+    }
+}
+
+/// `envoy.config.cluster.v3.OutlierDetection`; percentages are whole numbers, 0 switches a check off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutlierDetection {
+    pub interval: Duration,
+    pub base_ejection_time: Duration,
+    pub max_ejection_time: Duration,
+    pub max_ejection_percent: u8,
+    pub consecutive_5xx: u32,
+    pub enforcing_consecutive_5xx: u8,
+    pub consecutive_gateway_failure: u32,
+    pub enforcing_consecutive_gateway_failure: u8,
+    pub split_local_origin_errors: bool,
+    pub consecutive_local_origin_failure: u32,
+    pub enforcing_consecutive_local_origin_failure: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamHttp {
+    pub protocol: UpstreamProtocol,
+    /// HTTP/2 streams at one time on a connection; `None`: what the peer allows.
+    pub max_concurrent_streams: Option<u32>,
+    /// HTTP/2 flow control windows in bytes; `None`: 65 535.
+    pub initial_stream_window: Option<u32>,
+    pub initial_connection_window: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+    /// The same as the client speaks.
+    UseDownstream,
+    /// What ALPN settles on.
+    Negotiated,
+}
+
+impl Default for UpstreamHttp {
+    fn default() -> Self {
+        Self {
+            protocol: UpstreamProtocol::Http1,
+            max_concurrent_streams: None,
+            initial_stream_window: None,
+            initial_connection_window: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportMatch {
+    pub name: String,
+    /// All must be among the endpoint's `transport_labels`; empty matches every endpoint.
+    pub labels: Vec<(String, String)>,
+    pub transport: UpstreamTransport,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamBind {
+    pub address: IpAddr,
+    /// `IP_FREEBIND` or `IP_TRANSPARENT`.
+    pub freebind: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    pub probes: Option<u32>,
+    pub time: Option<Duration>,
+    pub interval: Option<Duration>,
+}
