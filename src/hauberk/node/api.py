@@ -46,7 +46,7 @@ class Api:
                 web.route("*", "/hauberk/v1/proxy/{namespace}/{pod}/{path:.*}", self._proxy),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
 
     @property
     def port(self) -> int:
