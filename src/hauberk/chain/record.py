@@ -92,8 +92,11 @@ def parse_record(raw: bytes | str | dict[str, Any]) -> Record:
         MalformedRecordError: it is not one; the message names the field.
     """
     try:
+        record: Record
         if isinstance(raw, dict):
-            return msgspec.convert(raw, Record)
-        return msgspec.json.decode(raw, type=Record)
+            record = msgspec.convert(raw, type=Record)
+        else:
+            record = msgspec.json.decode(raw, type=Record)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise MalformedRecordError(f"call record: {error}") from error
+    return record

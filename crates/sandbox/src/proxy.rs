@@ -1,0 +1,77 @@
+//! The launch of a pod's proxy: in its gate, as a user of its own, with one capability and almost nothing to see.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::path::PathBuf;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, execve, setgroups, setresgid, setresuid};
+
+use crate::capability::{self, NET_ADMIN};
+use crate::error::{Context, Error, Result};
+use crate::root;
+use crate::seccomp;
+use crate::sys;
+
+/// Open files: two for each connection, and the 8,000 connections of one pod leave room.
+const FILES: u64 = 65_536;
+
+pub struct Request {
+    pub netns: PathBuf,
+    pub directory: PathBuf,
+    pub uid: u32,
+    pub args: Vec<String>,
+}
+
+/// Becomes the proxy. Returns only on failure.
+pub fn become_it(request: &Request) -> Error {
+    match try_become(request) {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
+fn try_become(request: &Request) -> Result<std::convert::Infallible> {
+    if request.uid == 0 {
+        return Err(Error::new(
+            "--uid: expected a user of the proxy's own, found 0, which is root",
+        ));
+    }
+    let binary = std::fs::canonicalize(&request.args[0])
+        .context(|| format!("find the proxy's binary {}", request.args[0]))?;
+    std::os::unix::fs::chown(&request.directory, Some(request.uid), Some(request.uid))
+        .context(|| format!("give {} to the proxy", request.directory.display()))?;
+    let netns =
+        File::open(&request.netns).context(|| format!("open {}", request.netns.display()))?;
+    setns(netns, CloneFlags::CLONE_NEWNET).context(|| "enter the gate".into())?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
+        .context(|| "make the proxy's namespaces".into())?;
+    root::make_private()?;
+    root::enter_minimal(&binary, &request.directory)?;
+
+    setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES)
+        .context(|| "raise the limit of open files".into())?;
+    capability::bound(NET_ADMIN)?;
+    sys::keep_capabilities().context(|| "keep a capability over the change of user".into())?;
+    setgroups(&[]).context(|| "drop the groups".into())?;
+    let (uid, gid) = (Uid::from_raw(request.uid), Gid::from_raw(request.uid));
+    setresgid(gid, gid, gid).context(|| format!("become group {gid}"))?;
+    setresuid(uid, uid, uid).context(|| format!("become user {uid}"))?;
+    capability::set(NET_ADMIN)?;
+    capability::raise_ambient(NET_ADMIN)?;
+    sys::set_no_new_privileges().context(|| "set no_new_privs".into())?;
+    seccomp::restrict_proxy()?;
+
+    let arguments = std::iter::once(binary.to_string_lossy().into_owned())
+        .chain(request.args[1..].iter().cloned())
+        .map(|text| CString::new(text).map_err(|_| Error::new("arguments: expected no NUL byte")))
+        .collect::<Result<Vec<_>>>()?;
+    let env = std::env::vars()
+        .filter(|(name, _)| {
+            name.starts_with("HAUBERK_") || name == "RUST_BACKTRACE" || name == "GRPC_VERBOSITY"
+        })
+        .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+        .collect::<Vec<_>>();
+    execve(&arguments[0], &arguments, &env).context(|| format!("run {}", binary.display()))
+}
