@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, execve, setgroups, setresgid, setresuid};
 
 use crate::capability::{self, NET_ADMIN};
@@ -22,6 +22,18 @@ pub struct Request {
     pub directory: PathBuf,
     pub uid: u32,
     pub args: Vec<String>,
+}
+
+/// Raises the limit of open files to `FILES`, or as far as this process may: not every root holds CAP_SYS_RESOURCE.
+fn raise_file_limit() -> Result<()> {
+    let (_, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).context(|| "read the limit of open files".into())?;
+    if hard >= FILES || setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).is_err() {
+        let most = hard.min(FILES);
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)
+            .context(|| format!("set the limit of open files to {most}"))?;
+    }
+    Ok(())
 }
 
 /// Becomes the proxy. Returns only on failure.
@@ -50,8 +62,7 @@ fn try_become(request: &Request) -> Result<std::convert::Infallible> {
     root::make_private()?;
     root::enter_minimal(&binary, &request.directory)?;
 
-    setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES)
-        .context(|| "raise the limit of open files".into())?;
+    raise_file_limit()?;
     capability::bound(NET_ADMIN)?;
     sys::keep_capabilities().context(|| "keep a capability over the change of user".into())?;
     setgroups(&[]).context(|| "drop the groups".into())?;

@@ -13,6 +13,7 @@ from hauberk.node.network import Network
 from hauberk.node.sandbox import identified
 from hauberk.node.settings import Settings
 
+GRACE_SECONDS = 3.0
 ENDING_SECONDS = 5.0
 
 
@@ -20,17 +21,28 @@ async def clean_up(settings: Settings, driver: Driver) -> None:
     """Leaves the state folder's volumes and logs; everything else of the node goes. Nothing left is no error."""
     records = pod_record.load(settings)
     folders = [folder for uid in records for folder in settings.pod_state(uid).glob("containers/*/*")]
-    for folder in folders:
-        await driver.signal(folder, signal.SIGKILL)
+    await _stop(driver, folders)
     for file in (settings.run / "pods").glob("*/proxy.pid"):
         _kill(file)
-    async with asyncio.timeout(ENDING_SECONDS):
-        for folder in folders:
-            await driver.wait(folder)
     await Network(settings.instance, settings.host_address).remove()
     ControlGroups(settings.instance).remove()
     shutil.rmtree(settings.run / "pods", ignore_errors=True)
     (settings.run / "node.json").unlink(missing_ok=True)
+
+
+async def _stop(driver: Driver, folders: list[Path]) -> None:
+    """Asks every program to end, and ends those that do not within their time."""
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, ENDING_SECONDS)):
+        for folder in folders:
+            await driver.signal(folder, number)
+        try:
+            async with asyncio.timeout(seconds):
+                for folder in folders:
+                    await driver.wait(folder)
+            return
+        except TimeoutError:
+            if number == signal.SIGKILL:
+                raise
 
 
 def _kill(file: Path) -> None:
