@@ -9,6 +9,7 @@ pub mod engine;
 pub mod feed;
 mod listeners;
 mod names;
+pub mod node;
 pub mod process;
 mod statistics;
 mod tcp;

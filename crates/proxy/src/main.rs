@@ -47,10 +47,10 @@ fn run(path: &std::path::Path) -> ExitCode {
         }
     };
     match process::run(bootstrap, |bootstrap| {
-        Err(format!(
-            "expected a control plane at {}, but this build has no xDS client",
-            bootstrap.xds.display()
-        ))
+        let node = hauberk_proxy::node::of(&bootstrap.node);
+        let (client, snapshots) = hauberk_ads::Client::new(node, bootstrap.xds.clone());
+        tokio::task::spawn_local(client.run());
+        Ok(snapshots)
     }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -194,6 +194,7 @@ pub fn chain(terminal: TerminalFilter, transport: DownstreamTransport) -> Filter
         transport,
         transport_timeout: None,
         rbac: Vec::new(),
+upstream_alpn: Vec::new(),
         terminal,
     }
 }

@@ -1,0 +1,170 @@
+//! The HTTP connection manager. Ignored by design: drain and delayed-close timeouts, user agent, `via`, statistics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::extensions::filters::http as filters;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use hauberk_config::connection_manager::{
+    ClientCertificateDetails, ClientCertificateHeader, Codec, ConnectionManager, EscapedSlashes, Forwarding,
+    HttpFilter, HttpFilterKind, PathNormalization, RequestId, RouteSource, ServerHeader, StripPort, Upgrade,
+};
+
+use super::access_log::access_logs;
+use super::value::{limit, limit_or, number, on};
+use super::{At, Decoded, rbac, required, route, unpack};
+
+const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const STREAM_IDLE: Duration = Duration::from_secs(300);
+const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
+
+pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<ConnectionManager> {
+    if told.local_reply_config.is_some() || !told.original_ip_detection_extensions.is_empty() || told.tracing.is_some() {
+        return Err("local_reply_config, original_ip_detection_extensions, tracing: not honoured".into());
+    }
+    let common = told.common_http_protocol_options.clone().unwrap_or_default();
+    let http1 = told.http_protocol_options.clone().unwrap_or_default();
+    let http2 = told.http2_protocol_options.clone().unwrap_or_default();
+    Ok(ConnectionManager {
+        stat_prefix: told.stat_prefix.clone(),
+        codec: codec(told.codec_type)?,
+        routes: routes(told)?,
+        filters: told
+            .http_filters
+            .iter()
+            .map(|filter| http_filter(filter).at(&format!("http_filters[{}]", filter.name)))
+            .collect::<Decoded<_>>()?,
+        access_logs: access_logs(&told.access_log)?,
+        tracing: None,
+        server_name: if told.server_name.is_empty() { "envoy".into() } else { told.server_name.clone() },
+        server_header: server_header(told.server_header_transformation)?,
+        stream_idle_timeout: limit_or(told.stream_idle_timeout.as_ref(), STREAM_IDLE)?,
+        request_timeout: limit(told.request_timeout.as_ref())?,
+        request_headers_timeout: limit(told.request_headers_timeout.as_ref())?,
+        idle_timeout: limit_or(common.idle_timeout.as_ref(), CONNECTION_IDLE)?,
+        max_connection_duration: limit(common.max_connection_duration.as_ref())?,
+        max_requests_per_connection: number(common.max_requests_per_connection.as_ref()).filter(|&most| most > 0),
+        max_request_headers_kb: number(told.max_request_headers_kb.as_ref()).unwrap_or(60),
+        max_headers_count: number(common.max_headers_count.as_ref()).unwrap_or(100),
+        max_concurrent_streams: number(http2.max_concurrent_streams.as_ref()),
+        upgrades: told
+            .upgrade_configs
+            .iter()
+            .map(|one| Upgrade { kind: one.upgrade_type.clone(), enabled: one.enabled.as_ref().is_none_or(|e| e.value) })
+            .collect(),
+        forwarding: forwarding(told)?,
+        request_id: RequestId {
+            generate: told.generate_request_id.as_ref().is_none_or(|value| value.value),
+            preserve_external: told.preserve_external_request_id,
+            always_in_response: told.always_set_request_id_in_response,
+        },
+        path: PathNormalization {
+            normalize: on(told.normalize_path.as_ref()),
+            merge_slashes: told.merge_slashes,
+            escaped_slashes: escaped_slashes(told.path_with_escaped_slashes_action)?,
+        },
+        strip_port: strip_port(told),
+        accept_http_10: http1.accept_http_10,
+        default_host_for_http_10: (!http1.default_host_for_http_10.is_empty()).then_some(http1.default_host_for_http_10),
+    })
+}
+
+fn codec(told: i32) -> Decoded<Codec> {
+    use http::http_connection_manager::CodecType as C;
+    match C::try_from(told) {
+        Ok(C::Auto) => Ok(Codec::Auto),
+        Ok(C::Http1) => Ok(Codec::Http1),
+        Ok(C::Http2) => Ok(Codec::Http2),
+        _ => Err(format!("codec_type: expected AUTO, HTTP1 or HTTP2, found {told}")),
+    }
+}
+
+fn routes(told: &http::HttpConnectionManager) -> Decoded<RouteSource> {
+    use http::http_connection_manager::RouteSpecifier as R;
+    match required(told.route_specifier.as_ref(), "route_specifier")? {
+        R::Rds(rds) => Ok(RouteSource::Discovered(rds.route_config_name.as_str().into())),
+        R::RouteConfig(inline) => {
+            Ok(RouteSource::Inline(Arc::new(route::route_configuration(inline).at("route_config")?)))
+        }
+        R::ScopedRoutes(_) => Err("route_specifier: expected rds or route_config, found scoped_routes".into()),
+    }
+}
+
+fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
+    let Some(http::http_filter::ConfigType::TypedConfig(any)) = &told.config_type else {
+        return Err("expected typed_config, found another".into());
+    };
+    if told.disabled {
+        return Err("disabled: expected false".into());
+    }
+    let kind = match any.type_url.rsplit('/').next().unwrap_or_default() {
+        RBAC => HttpFilterKind::Rbac(rbac::http_filter(&unpack(any, RBAC)?)?),
+        FAULT => HttpFilterKind::Fault(route::fault(&unpack(any, FAULT)?)?),
+        CORS => HttpFilterKind::Cors,
+        ROUTER => {
+            let router: filters::router::v3::Router = unpack(any, ROUTER)?;
+            HttpFilterKind::Router { suppress_envoy_headers: router.suppress_envoy_headers }
+        }
+        other => return Err(format!("expected rbac, fault, cors or router, found {other:?}")),
+    };
+    Ok(HttpFilter { name: told.name.as_str().into(), kind })
+}
+
+fn server_header(told: i32) -> Decoded<ServerHeader> {
+    use http::http_connection_manager::ServerHeaderTransformation as S;
+    match S::try_from(told) {
+        Ok(S::Overwrite) => Ok(ServerHeader::Overwrite),
+        Ok(S::AppendIfAbsent) => Ok(ServerHeader::AppendIfAbsent),
+        Ok(S::PassThrough) => Ok(ServerHeader::PassThrough),
+        Err(_) => Err(format!("server_header_transformation: expected a known one, found {told}")),
+    }
+}
+
+fn forwarding(told: &http::HttpConnectionManager) -> Decoded<Forwarding> {
+    use http::http_connection_manager::ForwardClientCertDetails as F;
+    let client_certificate = match F::try_from(told.forward_client_cert_details) {
+        Ok(F::Sanitize) => ClientCertificateHeader::Sanitize,
+        Ok(F::ForwardOnly) => ClientCertificateHeader::ForwardOnly,
+        Ok(F::AppendForward) => ClientCertificateHeader::AppendForward,
+        Ok(F::SanitizeSet) => ClientCertificateHeader::SanitizeSet,
+        Ok(F::AlwaysForwardOnly) => ClientCertificateHeader::AlwaysForwardOnly,
+        Err(_) => return Err(format!("forward_client_cert_details: found {}", told.forward_client_cert_details)),
+    };
+    let details = told.set_current_client_cert_details.clone().unwrap_or_default();
+    Ok(Forwarding {
+        use_remote_address: on(told.use_remote_address.as_ref()),
+        skip_xff_append: told.skip_xff_append,
+        trusted_hops: told.xff_num_trusted_hops,
+        client_certificate,
+        client_certificate_details: ClientCertificateDetails {
+            subject: on(details.subject.as_ref()),
+            certificate: details.cert,
+            chain: details.chain,
+            dns: details.dns,
+            uri: details.uri,
+        },
+    })
+}
+
+fn escaped_slashes(told: i32) -> Decoded<EscapedSlashes> {
+    use http::http_connection_manager::PathWithEscapedSlashesAction as P;
+    match P::try_from(told) {
+        Ok(P::ImplementationSpecificDefault | P::KeepUnchanged) => Ok(EscapedSlashes::Keep),
+        Ok(P::RejectRequest) => Ok(EscapedSlashes::Reject),
+        Ok(P::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
+        Ok(P::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
+        Err(_) => Err(format!("path_with_escaped_slashes_action: expected a known one, found {told}")),
+    }
+}
+
+fn strip_port(told: &http::HttpConnectionManager) -> StripPort {
+    use http::http_connection_manager::StripPortMode as S;
+    match told.strip_port_mode {
+        Some(S::StripAnyHostPort(true)) => StripPort::Any,
+        _ if told.strip_matching_host_port => StripPort::Matching,
+        _ => StripPort::Keep,
+    }
+}
