@@ -3,6 +3,7 @@
 //! Built by the host's root in a mount namespace that the host's user namespace owns, so that root in the container
 //! holds no right over any of its mounts.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
@@ -60,6 +61,7 @@ pub fn enter(spec: &Spec) -> Result<()> {
     builder.devices()?;
     builder.proc()?;
     builder.hide()?;
+    builder.make_room()?;
     builder.mounts()?;
     builder.files()?;
     builder.pivot()
@@ -231,11 +233,55 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Adds to the read-only directories what mounts and files need in them and is missing: one overlay without an upper
+    /// layer for each such directory, all before the first mount, so that none hides another.
+    fn make_room(&self) -> Result<()> {
+        let wanted = self
+            .spec
+            .mounts
+            .iter()
+            .map(|mount| (&mount.target, mount.source.is_dir()));
+        let wanted: Vec<(&PathBuf, bool)> = wanted
+            .chain(self.spec.files.keys().map(|path| (path, false)))
+            .collect();
+        let mut missing: BTreeMap<PathBuf, Vec<(PathBuf, bool)>> = BTreeMap::new();
+        for (target, is_directory) in wanted {
+            let full = self.resolve(target);
+            if full.symlink_metadata().is_ok() {
+                continue;
+            }
+            let existing = self.deepest_existing(&full);
+            if self.writable(&existing) {
+                create(&full, is_directory)?;
+            } else {
+                let rest = full.strip_prefix(&existing).unwrap_or(&full).to_owned();
+                missing
+                    .entry(existing)
+                    .or_default()
+                    .push((rest, is_directory));
+            }
+        }
+        for (index, (existing, rests)) in missing.iter().enumerate() {
+            let skeleton = self.scratch.join(format!("room-{index}"));
+            for (rest, is_directory) in rests {
+                let path = skeleton.join(rest);
+                if path.symlink_metadata().is_err() {
+                    create(&path, *is_directory)?;
+                }
+            }
+            overlay(&skeleton, existing)?;
+        }
+        Ok(())
+    }
+
+    /// Shorter targets first, so that a mount below another is seen.
     fn mounts(&self) -> Result<()> {
-        for (index, wanted) in self.spec.mounts.iter().enumerate() {
+        let mut mounts: Vec<_> = self.spec.mounts.iter().collect();
+        mounts.sort_by_key(|mount| mount.target.components().count());
+        for wanted in mounts {
             let found = fs::metadata(&wanted.source)
                 .context(|| format!("find the source {} of a mount", wanted.source.display()))?;
-            let target = self.place(&wanted.target, found.is_dir(), &format!("mount-{index}"))?;
+            let target = self.place(&wanted.target, found.is_dir())?;
             bind(&wanted.source, &target)?;
             lock(&target, true, wanted.readonly)?;
         }
@@ -248,42 +294,30 @@ impl<'a> Builder<'a> {
             fs::write(&source, text).context(|| format!("write {}", path.display()))?;
             fs::set_permissions(&source, fs::Permissions::from_mode(0o644))
                 .context(|| format!("write {}", path.display()))?;
-            let target = self.place(path, false, &format!("place-{index}"))?;
+            let target = self.place(path, false)?;
             bind(&source, &target)?;
             lock(&target, false, true)?;
         }
         Ok(())
     }
 
-    /// The path in the new root where something can be mounted at `target`. What is missing on a read-only directory
-    /// is added by an overlay without an upper layer on the deepest directory that exists.
-    fn place(&self, target: &Path, is_directory: bool, name: &str) -> Result<PathBuf> {
+    /// The path in the new root to mount at. It is missing only below an earlier mount, and is then made there.
+    fn place(&self, target: &Path, is_directory: bool) -> Result<PathBuf> {
         let full = self.resolve(target);
-        if full.symlink_metadata().is_ok() {
-            return Ok(full);
+        if full.symlink_metadata().is_err() {
+            create(&full, is_directory).context(|| {
+                format!(
+                    "make room for {}: the volume above it is read-only and has no such entry",
+                    target.display()
+                )
+            })?;
         }
-        let mut existing = full.as_path();
-        while !existing.is_dir() {
-            existing = existing.parent().unwrap_or(&self.root);
-        }
-        let missing = full.strip_prefix(existing).unwrap_or(&full).to_owned();
-        if self.writable(existing) {
-            create(&full, is_directory)?;
-            return Ok(full);
-        }
-        let skeleton = self.scratch.join(name);
-        create(&skeleton.join(&missing), is_directory)?;
-        let options = format!("lowerdir={}:{}", skeleton.display(), existing.display());
-        mount(
-            Some("overlay"),
-            existing,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .context(|| format!("make room for {}", target.display()))?;
-        lock(existing, false, true)?;
         Ok(full)
+    }
+
+    fn deepest_existing(&self, path: &Path) -> PathBuf {
+        let existing = path.ancestors().find(|ancestor| ancestor.is_dir());
+        existing.unwrap_or(&self.root).to_owned()
     }
 
     /// Follows the links of the new root's own tree, never out of it (`/var/run` → `/run`, `/bin` → `usr/bin`).
@@ -366,6 +400,20 @@ pub fn enter_minimal(binary: &Path, own: &Path) -> Result<()> {
     umount2(".", MntFlags::MNT_DETACH).context(|| "leave the old root".into())?;
     chdir("/").context(|| "enter the proxy's root".into())?;
     lock(Path::new("/"), false, true)
+}
+
+/// Lays `skeleton` over `existing`, read-only: the entries of both are seen.
+fn overlay(skeleton: &Path, existing: &Path) -> Result<()> {
+    let options = format!("lowerdir={}:{}", skeleton.display(), existing.display());
+    mount(
+        Some("overlay"),
+        existing,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .context(|| format!("make room in {}", existing.display()))?;
+    lock(existing, false, true)
 }
 
 fn tmpfs(path: &Path, options: &str) -> Result<()> {
