@@ -194,7 +194,6 @@ pub fn chain(terminal: TerminalFilter, transport: DownstreamTransport) -> Filter
         transport,
         transport_timeout: None,
         rbac: Vec::new(),
-upstream_alpn: Vec::new(),
         terminal,
     }
 }
