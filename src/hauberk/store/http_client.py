@@ -132,9 +132,11 @@ class HttpClient:
         *,
         patch_type: PatchType = "merge",
         subresource: str = "",
+        dry_run: bool = False,
     ) -> Object:
         where = path(kind, namespace, name, subresource)
-        return await self._object("PATCH", where, body=patch, media=PATCH_MEDIA[patch_type])
+        query = {"dryRun": "All" if dry_run else ""}
+        return await self._object("PATCH", where, query, body=patch, media=PATCH_MEDIA[patch_type])
 
     async def delete(
         self,
@@ -159,9 +161,33 @@ class HttpClient:
         """Create at a subresource: `token`, `binding`, `eviction`."""
         return await self._object("POST", path(kind, namespace, name, subresource), body=obj)
 
-    async def raw(self, method: str, where: str, body: Any = None) -> Any:
-        """Any path of the API: `/version`, `/apis`, …"""
-        return await self._request(method, where, body=body)
+    async def raw(
+        self,
+        method: str,
+        where: str,
+        body: Any = None,
+        *,
+        query: dict[str, str] | None = None,
+        accept: str = "",
+    ) -> Any:
+        """Any path of the API: `/version`, `/apis`, …; JSON is decoded, other text comes as it is."""
+        return await self._request(method, where, query, body=body, accept=accept)
+
+    async def stream(self, where: str) -> AsyncIterator[bytes]:
+        """The lines of an answer that goes on for as long as the server has something to say.
+
+        Raises:
+            ApiError: the server refused, cannot be reached or broke off.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
+        try:
+            async with self._open().get(self._url(where), timeout=timeout) as answer:
+                if answer.status != 200:
+                    raise status.from_status(answer.status, _decoded(await answer.read()))
+                async for line in _lines(answer.content):
+                    yield line
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(self.connection.server, error) from error
 
     async def _object(self, *arguments: Any, **named: Any) -> Object:
         found: Object = await self._request(*arguments, **named)
@@ -175,15 +201,19 @@ class HttpClient:
         *,
         body: Any = None,
         media: str = "application/json",
+        accept: str = "",
     ) -> Any:
         data = None if body is None else msgspec.json.encode(body)
+        headers = {"Accept": accept} if accept else {}
+        if data is not None:
+            headers["Content-Type"] = media
         try:
             async with self._open().request(
                 method,
                 self._url(where),
                 params=_given(query or {}),
                 data=data,
-                headers={"Content-Type": media} if data is not None else {},
+                headers=headers,
                 timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
             ) as answer:
                 content = await answer.read()
