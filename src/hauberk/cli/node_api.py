@@ -1,0 +1,79 @@
+"""The node's own pages (records, tap, edges, proxies), reached through the control plane under its authorization."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from hauberk.chain.record import Connection, Record, Request, parse_record
+from hauberk.cli.errors import CommandError, ExitCode
+from hauberk.model import kinds
+from hauberk.store.http_client import HttpClient
+
+
+async def node_names(client: HttpClient) -> list[str]:
+    """Every node of the control plane.
+
+    Raises:
+        CommandError: there is none.
+    """
+    nodes = await client.list(kinds.NODE)
+    if not nodes.items:
+        raise CommandError(
+            "no node: expected at least one, found none", "is hauberk-node running? `hauberk status`",
+            ExitCode.UNREACHABLE,
+        )  # fmt: skip
+    return [node["metadata"]["name"] for node in nodes.items]
+
+
+def node_path(node: str, page: str, query: dict[str, str | int] | None = None) -> str:
+    """The path of a node's page through the control plane; empty parameters are left out."""
+    given = {name: value for name, value in (query or {}).items() if value not in ("", 0)}
+    return f"/api/v1/nodes/{quote(node)}/proxy/hauberk/v1/{page}" + (f"?{urlencode(given)}" if given else "")
+
+
+async def records(client: HttpClient, **query: str | int) -> list[Record]:
+    """Call records of all nodes, newest first."""
+    found: list[Record] = []
+    for node in await node_names(client):
+        page = await client.raw("GET", node_path(node, "records", query))
+        found.extend(parse_record(each) for each in page)
+    found.sort(key=lambda record: record.time, reverse=True)
+    return found
+
+
+async def connection_of(client: HttpClient, request: Request) -> Connection | None:
+    """The connection that a request came over, if its record is still kept."""
+    for record in await records(client, id=request.connection, limit=4):
+        if isinstance(record, Connection):
+            return record
+    return None
+
+
+async def edges(client: HttpClient, seconds: int) -> list[dict[str, Any]]:
+    """Who calls whom, over the last `seconds`, from all nodes."""
+    found: list[dict[str, Any]] = []
+    for node in await node_names(client):
+        found.extend(await client.raw("GET", node_path(node, "edges", {"seconds": seconds})))
+    return found
+
+
+async def svid_chain(client: HttpClient, serial: str) -> bytes | None:
+    """The PEM chain of an SVID by its serial, if a node issued it and still keeps it."""
+    from hauberk.store.client import ApiError
+
+    for node in await node_names(client):
+        try:
+            answer = await client.raw("GET", node_path(node, f"svids/{serial}"))
+        except ApiError as error:
+            if error.code == 404:
+                continue
+            raise
+        return answer if isinstance(answer, bytes) else str(answer).encode()
+    return None
+
+
+async def tap(client: HttpClient, query: dict[str, str | int]) -> AsyncIterator[Record]:
+    """Records as they come, of the first node."""
+    node = (await node_names(client))[0]
+    async for line in client.stream(node_path(node, "tap", query)):
+        yield parse_record(line)

@@ -1,0 +1,148 @@
+"""Starting and ending an instance's processes on this machine."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from hauberk.cli.errors import CommandError
+from hauberk.cli.instance import Instance
+
+START_SECONDS = 30.0
+END_SECONDS = 20.0
+NODE_NAME = "local"
+LAST_LINES = 8
+
+Report = Callable[[str], Awaitable[None]]
+
+
+async def start(instance: Instance, report: Report) -> bool:
+    """Starts what does not run yet; whether that was anything.
+
+    Raises:
+        CommandError: a process did not come up; its last words are in the message.
+    """
+    started = False
+    if instance.daemon() is None:
+        await report("starting the control plane")
+        for folder in (instance.state, instance.run):
+            folder.mkdir(parents=True, exist_ok=True)
+        await _start(
+            "hauberkd",
+            [
+                "--instance", instance.name, "--state", str(instance.state), "--run", str(instance.run),
+                "--key-file", str(instance.key_file), "--node", NODE_NAME,
+            ],
+            instance.state / "hauberkd.log",
+            instance.daemon,
+        )  # fmt: skip
+        started = True
+    if instance.node() is None:
+        await report("starting the node")
+        daemon = instance.daemon()
+        if daemon is None:
+            raise CommandError(
+                "hauberkd ended as soon as it had started", f"see {instance.state}/hauberkd.log"
+            )
+        await _start(
+            "hauberk-node",
+            [
+                "--name", NODE_NAME, "--instance", instance.name,
+                "--state", str(instance.state), "--run", str(instance.run),
+                "--kubeconfig", str(instance.state / "node" / f"{NODE_NAME}.kubeconfig"),
+                "--grpc", daemon["grpc"],
+            ],
+            instance.state / "hauberk-node.log",
+            instance.node,
+        )  # fmt: skip
+        started = True
+    return started
+
+
+async def stop(instance: Instance, report: Report) -> bool:
+    """Ends the node agent, its pods and the control plane; whether anything ran. Idempotent.
+
+    Raises:
+        CommandError: something did not end; what is left is named.
+    """
+    node, daemon = instance.node(), instance.daemon()
+    if node is not None:
+        await report("stopping the node")
+        await _end(node, instance.node, "hauberk-node")
+    await report("stopping the pods")
+    cleaning = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hauberk.node", "--name", NODE_NAME, "--instance", instance.name,
+        "--state", str(instance.state), "--run", str(instance.run), "--cleanup",
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await cleaning.communicate()
+    if cleaning.returncode:
+        raise CommandError(
+            f"cannot remove the node's pods and networks: {said.decode(errors='replace').strip()[-2000:]}",
+            "run `hauberk down` again; if it stays, `ip netns list` and `ip link` show what is left",
+        )
+    if daemon is not None:
+        await report("stopping the control plane")
+        await _end(daemon, instance.daemon, "hauberkd")
+    return node is not None or daemon is not None
+
+
+async def _start(
+    program: str, arguments: list[str], log: Path, running: Callable[[], dict[str, Any] | None]
+) -> None:
+    module = {"hauberkd": "hauberk.daemon", "hauberk-node": "hauberk.node"}[program]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_SECONDS
+    while running() is None:
+        if process.poll() is not None or loop.time() > deadline:
+            end = (
+                f"ended with exit code {process.returncode}" if process.poll() is not None
+                else f"was not ready within {START_SECONDS:.0f} s"
+            )  # fmt: skip
+            last = "\n  ".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+            raise CommandError(f"{program} {end}; its last words:\n  {last}", f"the whole log is {log}")
+        await asyncio.sleep(0.02)
+
+
+async def _end(said: dict[str, Any], running: Callable[[], dict[str, Any] | None], program: str) -> None:
+    pid = int(said["pid"])
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        deadline = loop.time() + END_SECONDS
+        while running() is not None and _runs(pid):
+            if loop.time() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            return
+    raise CommandError(
+        f"{program} (PID {pid}) did not end, not even by SIGKILL", "see what holds it: cat /proc/PID/stack"
+    )
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process lives; a child of ours that has ended is reaped."""
+    try:
+        done, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        done = 0
+    if done:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

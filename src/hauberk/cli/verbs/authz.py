@@ -1,0 +1,93 @@
+"""`hauberk authz`: which policies decide on calls to a pod, and whom they let in."""
+
+from typing import Any
+
+import click
+
+from hauberk.cli.context import Context, asynchronous
+from hauberk.cli.errors import CommandError
+from hauberk.cli.output import console, print_json, print_table
+from hauberk.cli.references import WorkloadReference
+from hauberk.model import kinds
+from hauberk.model.kind import Object
+from hauberk.model.selector import contains
+from hauberk.store.http_client import HttpClient
+
+ROOT_NAMESPACE = "istio-system"
+
+
+@click.command("authz")
+@click.argument("workload")
+@click.option("-n", "--namespace", default="default", show_default=True, help="Of a name without one.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@asynchronous
+async def command(context: Context, workload: str, namespace: str, output: str) -> int:
+    """The authorization policies that decide on calls to WORKLOAD (NAMESPACE/NAME of a pod or what makes it).
+
+    \b
+    Examples:
+      hauberk authz bank/ledger
+      hauberk authz bank/db-0 -o json
+    """
+    reference = WorkloadReference.parse(workload, namespace)
+    async with context.connect() as client:
+        pod = await _pod(client, reference)
+        policies = await policies_for(client, pod)
+    if output == "json":
+        print_json(policies)
+        return 0
+    if not policies:
+        console().print(f"No policy applies to {reference}: every identity of the mesh may call it.")
+        return 0
+    print_table(("POLICY", "ACTION", "FROM", "TO"), [row for policy in policies for row in _rows(policy)])
+    return 0
+
+
+async def policies_for(client: HttpClient, pod: Object) -> list[Object]:
+    """The policies of the pod's namespace and of the root namespace whose selector fits the pod."""
+    labels = pod["metadata"].get("labels") or {}
+    namespaces = dict.fromkeys((ROOT_NAMESPACE, pod["metadata"]["namespace"]))
+    found = []
+    for namespace in namespaces:
+        for policy in (await client.list(kinds.AUTHORIZATION_POLICY, namespace)).items:
+            wanted = (policy.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
+            if contains(wanted, labels):
+                found.append(policy)
+    return found
+
+
+async def _pod(client: HttpClient, reference: WorkloadReference) -> Object:
+    for pod in (await client.list(kinds.POD, reference.namespace)).items:
+        name = pod["metadata"]["name"]
+        account = pod["spec"].get("serviceAccountName")
+        if name == reference.name or name.startswith(f"{reference.name}-") or account == reference.name:
+            return pod
+    raise CommandError(
+        f"workload {reference}: expected a pod of it, found none", f"hauberk get pods -n {reference.namespace}"
+    )
+
+
+def _rows(policy: Object) -> list[tuple[str, str, str, str]]:
+    metadata, spec = policy["metadata"], policy.get("spec") or {}
+    name, action = f"{metadata['namespace']}/{metadata['name']}", spec.get("action", "ALLOW")
+    rules = spec.get("rules")
+    if not rules:
+        return [(name, action, "nobody" if action == "ALLOW" else "-", "-")]
+    return [(name, action, _sources(rule), _operations(rule)) for rule in rules]
+
+
+def _sources(rule: dict[str, Any]) -> str:
+    return " or ".join(_fields(entry["source"]) for entry in rule.get("from") or ()) or "anybody"
+
+
+def _operations(rule: dict[str, Any]) -> str:
+    told = " or ".join(_fields(entry["operation"]) for entry in rule.get("to") or ()) or "anything"
+    conditions = " and ".join(
+        f"{when['key']} in {','.join(when.get('values') or when.get('notValues') or ())}"
+        for when in rule.get("when") or ()
+    )
+    return f"{told} when {conditions}" if conditions else told
+
+
+def _fields(told: dict[str, Any]) -> str:
+    return " and ".join(f"{field} {','.join(values)}" for field, values in told.items())
