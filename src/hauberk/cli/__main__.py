@@ -78,11 +78,14 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(
-    "hauberk", cls=Verbs, epilog=EPILOG, context_settings={"max_content_width": 100, "show_default": True}
-)
+@click.group("hauberk", cls=Verbs, epilog=EPILOG, context_settings={"max_content_width": 100})
 @click.option(
-    "--instance", metavar="NAME", default="default", envvar="HAUBERK_INSTANCE", help="Which instance."
+    "--instance",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    envvar="HAUBERK_INSTANCE",
+    help="Which instance.",
 )
 @click.option(
     "--state", type=click.Path(path_type=Path), help="Its state. [default: /var/lib/hauberk/INSTANCE]"

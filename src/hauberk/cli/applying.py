@@ -45,7 +45,7 @@ def read_manifests(
     recursive: bool = False,
     lookup: Lookup = kinds.by_gvk,
 ) -> list[Located]:
-    """The objects in files, in the manifests of folders, or (`-`) on standard input; files named `without` are left out.
+    """The objects in files, in the manifests of folders, or (`-`) on standard input; not those named `without`.
 
     Raises:
         CommandError: something in them is wrong; everything that is, with file and line.

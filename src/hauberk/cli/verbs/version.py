@@ -1,0 +1,33 @@
+"""`hauberk version`: of this program, and of the control plane."""
+
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from hauberk.cli.context import Context, asynchronous
+from hauberk.cli.output import print_json
+
+
+@click.command("version")
+@click.option("--client", "client_only", is_flag=True, help="Do not ask the control plane.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@asynchronous
+async def command(context: Context, client_only: bool, output: str) -> int:
+    """Print the versions of this program and of the control plane.
+
+    \b
+    Examples:
+      hauberk version
+      hauberk version --client -o json
+    """
+    found: dict[str, Any] = {"client": version("hauberk")}
+    if not client_only:
+        async with context.connect() as client:
+            found["server"] = (await client.raw("GET", "/version"))["gitVersion"]
+    if output == "json":
+        print_json(found)
+    else:
+        for name, value in found.items():
+            click.echo(f"{name}: {value}")
+    return 0
