@@ -1,6 +1,7 @@
 """`Client` over HTTPS: for any Kubernetes API server, ours or a cluster's."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -104,7 +105,7 @@ class HttpClient:
             ) as answer:
                 if answer.status != 200:
                     raise status.from_status(answer.status, _decoded(await answer.read()))
-                async for line in _lines(answer.content):
+                async for line in _lines(answer.content.iter_any()):
                     event = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         raise status.from_status(500, event["object"])
@@ -174,18 +175,43 @@ class HttpClient:
         return await self._request(method, where, query, body=body, accept=accept)
 
     async def stream(self, where: str) -> AsyncIterator[bytes]:
-        """The lines of an answer that goes on for as long as the server has something to say.
+        """The lines, without empty ones, of an answer that goes on for as long as the server has something to say.
 
         Raises:
             ApiError: the server refused, cannot be reached or broke off.
         """
+        async for line in _lines(self.chunks(where)):
+            yield line
+
+    async def chunks(self, where: str) -> AsyncIterator[bytes]:
+        """The bytes of such an answer, as they come. Raises as `stream` does."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
         try:
             async with self._open().get(self._url(where), timeout=timeout) as answer:
                 if answer.status != 200:
                     raise status.from_status(answer.status, _decoded(await answer.read()))
-                async for line in _lines(answer.content):
-                    yield line
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(self.connection.server, error) from error
+
+    @asynccontextmanager
+    async def websocket(
+        self, where: str, protocol: str, *, most_bytes: int = 16 * 1024 * 1024
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket that speaks `protocol`, closed afterwards.
+
+        Raises:
+            ApiError: the server refused, or cannot be reached.
+        """
+        timeout = aiohttp.ClientWSTimeout(ws_close=5.0)
+        try:
+            async with self._open().ws_connect(
+                self._url(where), protocols=(protocol,), max_msg_size=most_bytes, timeout=timeout
+            ) as opened:
+                yield opened
+        except aiohttp.WSServerHandshakeError as error:
+            raise ApiError(error.status, "BadRequest", f"{where}: refused: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _unreachable(self.connection.server, error) from error
 
@@ -247,9 +273,9 @@ def path(kind: Kind, namespace: str | None = None, name: str = "", subresource: 
     return "/".join(parts)
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     pending = b""
-    async for chunk in content.iter_any():
+    async for chunk in content:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line:
