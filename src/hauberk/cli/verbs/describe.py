@@ -1,0 +1,84 @@
+"""`hauberk describe`: an object as a person reads it, with its events."""
+
+from typing import Any
+
+import click
+
+from hauberk.cli.context import Context, asynchronous
+from hauberk.cli.custom_kinds import served_kinds
+from hauberk.cli.describing import age, lines_of
+from hauberk.cli.output import print_table
+from hauberk.cli.references import Reference, parse_references
+from hauberk.model import kinds
+from hauberk.model.kind import Kind, Object
+from hauberk.store.http_client import HttpClient
+
+
+@click.command("describe")
+@click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]... | KIND/NAME...")
+@click.option("-n", "--namespace", default="", help="Namespace. [default: the kubeconfig's]")
+@click.option("-l", "--selector", default="", help="Only objects with these labels.")
+@asynchronous
+async def command(context: Context, what: tuple[str, ...], namespace: str, selector: str) -> int:
+    """Show objects in full, with what happened to them. Secrets' data is shown by its size only.
+
+    \b
+    Examples:
+      hauberk describe pod web-1 -n bank
+      hauberk describe deploy/web svc/web -n bank
+    """
+    async with context.connect() as client:
+        where = namespace or client.connection.namespace
+        found = await _find(client, what, where, selector)
+        for number, (kind, obj) in enumerate(found):
+            if number:
+                click.echo("\n")
+            for line in lines_of(kind, obj):
+                click.echo(line)
+            await _print_events(client, obj)
+    if not found:
+        click.echo(f"No objects found in namespace {where}.", err=True)
+    return 0
+
+
+async def _find(
+    client: HttpClient, what: tuple[str, ...], where: str, selector: str
+) -> list[tuple[Kind, Object]]:
+    found: list[tuple[Kind, Object]] = []
+    for each in parse_references(what, await served_kinds(client)):
+        if isinstance(each, Reference):
+            found.append((each.kind, await client.get(each.kind, where, each.name)))
+        else:
+            listed = await client.list(each, where, label_selector=selector)
+            found += [(each, item) for item in listed.items]
+    return found
+
+
+async def _print_events(client: HttpClient, obj: Object) -> None:
+    metadata = obj["metadata"]
+    selector = f"involvedObject.name={metadata['name']},involvedObject.kind={obj['kind']}"
+    events = await client.list(kinds.EVENT, metadata.get("namespace"), field_selector=selector)
+    if not events.items:
+        click.echo("Events: <none>")
+        return
+    click.echo("Events:")
+    print_table(
+        ("  TYPE", "REASON", "AGE", "COUNT", "FROM", "MESSAGE"),
+        [_event_row(each) for each in sorted(events.items, key=_seen)],
+    )
+
+
+def _event_row(event: Object) -> tuple[Any, ...]:
+    source = (event.get("source") or {}).get("component") or event.get("reportingComponent") or "-"
+    return (
+        f"  {event.get('type', 'Normal')}",
+        event.get("reason"),
+        age(_seen(event)),
+        event.get("count") or 1,
+        source,
+        str(event.get("message") or "").strip(),
+    )
+
+
+def _seen(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
