@@ -20,9 +20,9 @@ use crate::call::{Call, status_of};
 use crate::headers;
 use crate::pool::{self, Lease, Pool, PoolError, Version};
 use crate::reply::reply;
-use crate::routing::{self, Matched};
 use crate::service;
 use crate::upgrade::{self, Wish};
+use hauberk_route::{self as routing, Matched};
 
 /// Retries after which even "surely not processed" is given up.
 const SILENT_RETRIES: u32 = 4;

@@ -12,11 +12,11 @@ use hauberk_upstream::{Cluster, Host, random};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
-use crate::access::Decision;
 use crate::access_log;
 use crate::body::Upload;
 use crate::connection::Connection;
 use crate::pool::Pool;
+use hauberk_policy::Decision;
 
 /// One request of so many is recorded, beside all that are refused or fail at the proxy.
 const SAMPLE: u64 = 64;

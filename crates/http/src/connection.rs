@@ -15,10 +15,10 @@ use hauberk_tls::Session;
 use hauberk_upstream::{Cluster, Host};
 use tokio::time::Instant;
 
-use crate::access::{Access, Decision, Subject};
 use crate::listener::{Chain, Facts, Listener, Transport};
 use crate::pool::Pool;
 use crate::worker::Worker;
+use hauberk_policy::{Access, Decision, Subject};
 
 pub struct Connection {
     pub worker: Rc<Worker>,
@@ -115,11 +115,19 @@ impl Connection {
             source: self.facts.source,
             destination: self.facts.destination,
             server_name: self.facts.server_name.as_deref(),
-            peer: self
+            names: self
                 .session
                 .as_ref()
                 .and_then(|session| session.peer.as_ref())
-                .filter(|peer| peer.verified),
+                .filter(|peer| peer.verified)
+                .map(|peer| {
+                    let names = &peer.names;
+                    if names.uris.is_empty() {
+                        names.dns.as_slice()
+                    } else {
+                        names.uris.as_slice()
+                    }
+                }),
         }
     }
 

@@ -4,7 +4,6 @@
 //! A worker is one thread; nothing here is locked or shared between threads but the [`program::Program`], which is immutable.
 #![forbid(unsafe_code)]
 
-pub mod access;
 mod access_log;
 mod attempt;
 mod body;
@@ -13,11 +12,9 @@ pub mod connection;
 mod executor;
 mod headers;
 pub mod listener;
-mod pattern;
 pub mod pool;
 pub mod program;
 mod reply;
-pub mod routing;
 pub mod serve;
 mod service;
 mod upgrade;

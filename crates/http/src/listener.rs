@@ -15,8 +15,8 @@ use hauberk_config::secret::Secret;
 use hauberk_config::tls::DownstreamTransport;
 use hauberk_tls::{ContextError, ServerContext};
 
-use crate::access::Access;
-use crate::routing::Routes;
+use hauberk_policy::Access;
+use hauberk_route::Routes;
 
 pub struct Listener {
     pub config: Arc<stated::Listener>,

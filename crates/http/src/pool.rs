@@ -7,7 +7,7 @@ use std::time::Duration;
 use hauberk_config::cluster::UpstreamProtocol;
 use hauberk_config::route::Priority;
 use hauberk_net::socket::Origin;
-use hauberk_tls::Session;
+use hauberk_tls::{Carried, Session};
 use hauberk_upstream::{Cluster, ConnectError, Connected, Host, Limited, Slot, Transport};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -166,8 +166,13 @@ async fn connect(
     let slot = cluster
         .admit(Limited::Connection, priority)
         .ok_or(PoolError::Overflow)?;
+    let carried = match wanted {
+        Some(Version::Http1) => Carried::Http1,
+        Some(Version::Http2) => Carried::Http2,
+        None => Carried::AsConfigured,
+    };
     let Connected { stream, session } = cluster
-        .connect(host, origin, authority)
+        .connect(host, origin, authority, carried)
         .await
         .map_err(PoolError::Connect)?;
     let alpn = session.as_ref().and_then(|session| session.alpn.as_deref());

@@ -9,7 +9,7 @@ use hauberk_config::listener::Traffic;
 use hauberk_upstream::Target;
 
 use crate::listener::Listener;
-use crate::routing::Routes;
+use hauberk_route::Routes;
 
 #[derive(Default)]
 pub struct Program {

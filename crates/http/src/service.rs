@@ -11,11 +11,9 @@ use hauberk_config::route::{FilterOverride, Forward, RouteAction};
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
 use http::header::{self, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use crate::access::{Access, RequestFacts};
 use crate::attempt;
 use crate::body::ResponseBody;
 use crate::call::Call;
@@ -23,8 +21,9 @@ use crate::connection::Connection;
 use crate::headers;
 use crate::listener::{Chain, FilterKind, RouteTable};
 use crate::reply::{grpc, reply};
-use crate::routing::{self, Matched, Routes};
 use crate::upgrade::Wish;
+use hauberk_policy::Access;
+use hauberk_route::{self as routing, Matched, RequestFacts, Routes, set_path};
 
 /// Answers one request; the answer's body still moves when this returns.
 pub async fn handle(
@@ -345,18 +344,6 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
                 rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";")
             })
         })
-}
-
-/// Replaces path and query.
-pub fn set_path<B>(request: &mut Request<B>, path: &str) {
-    let Ok(path) = PathAndQuery::try_from(path) else {
-        return;
-    };
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.path_and_query = Some(path);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
 }
 
 pub fn status(code: u16) -> StatusCode {

@@ -1,2 +1,167 @@
-//! Role-based access control as Envoy states it, compiled once and evaluated for each connection or request. Pure.
+//! Role-based access control as Envoy states it: who may do what, asked for each connection and each request.
 #![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hauberk_config::rbac::{Permission, Principal, Rbac, RbacAction, RbacFilter};
+use hauberk_route::{RequestFacts, header_fits, string_fits};
+
+/// A filter's rules.
+pub struct Access {
+    filter: RbacFilter,
+}
+
+/// The connection: who, from where, to where.
+pub struct Subject<'a> {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub server_name: Option<&'a str>,
+    /// URI names of the peer's verified certificate, its DNS names if it has none; `None`: it proved nothing.
+    pub names: Option<&'a [String]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub allowed: bool,
+    /// The policy that decided; empty if none had to.
+    pub policy: Arc<str>,
+    pub reason: Arc<str>,
+}
+
+impl Decision {
+    pub fn allowed() -> Self {
+        Self {
+            allowed: true,
+            policy: "".into(),
+            reason: "".into(),
+        }
+    }
+
+    /// Refused for a `reason` that is no policy.
+    pub fn denied(reason: &str) -> Self {
+        Self {
+            allowed: false,
+            policy: "".into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl Access {
+    pub fn new(filter: &RbacFilter) -> Self {
+        Self {
+            filter: filter.clone(),
+        }
+    }
+
+    pub fn connection(&self, subject: &Subject<'_>) -> Decision {
+        self.decide(subject, None)
+    }
+
+    pub fn request(&self, subject: &Subject<'_>, request: &RequestFacts<'_>) -> Decision {
+        self.decide(subject, Some(request))
+    }
+
+    fn decide(&self, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>) -> Decision {
+        let Some(rules) = &self.filter.rules else {
+            return Decision::allowed();
+        };
+        let matched = policy(rules, subject, request);
+        match (rules.action, matched) {
+            (RbacAction::Allow, Some(name)) => Decision {
+                allowed: true,
+                reason: "matched an ALLOW policy".into(),
+                policy: name,
+            },
+            (RbacAction::Allow, None) => Decision {
+                allowed: false,
+                policy: "".into(),
+                reason: "no ALLOW policy matched".into(),
+            },
+            (RbacAction::Deny, Some(name)) => Decision {
+                allowed: false,
+                reason: "matched a DENY policy".into(),
+                policy: name,
+            },
+            (RbacAction::Deny, None) | (RbacAction::Log, _) => Decision::allowed(),
+        }
+    }
+}
+
+fn policy(
+    rules: &Rbac,
+    subject: &Subject<'_>,
+    request: Option<&RequestFacts<'_>>,
+) -> Option<Arc<str>> {
+    rules
+        .policies
+        .iter()
+        .find(|policy| {
+            policy
+                .permissions
+                .iter()
+                .any(|one| permits(one, subject, request))
+                && policy
+                    .principals
+                    .iter()
+                    .any(|one| is(one, subject, request))
+        })
+        .map(|policy| Arc::clone(&policy.name))
+}
+
+fn permits(
+    permission: &Permission,
+    subject: &Subject<'_>,
+    request: Option<&RequestFacts<'_>>,
+) -> bool {
+    match permission {
+        Permission::Any => true,
+        Permission::And(all) => all.iter().all(|one| permits(one, subject, request)),
+        Permission::Or(any) => any.iter().any(|one| permits(one, subject, request)),
+        Permission::Not(one) => !permits(one, subject, request),
+        Permission::Header(matcher) => request.is_some_and(|request| header_fits(matcher, request)),
+        Permission::UrlPath(matcher) => {
+            request.is_some_and(|request| string_fits(matcher, without_query(request.path)))
+        }
+        Permission::DestinationIp(range) => range.contains(subject.destination.ip()),
+        Permission::DestinationPort(port) => subject.destination.port() == *port,
+        Permission::DestinationPortRange { start, end } => {
+            (*start..*end).contains(&u32::from(subject.destination.port()))
+        }
+        Permission::RequestedServerName(matcher) => {
+            string_fits(matcher, subject.server_name.unwrap_or_default())
+        }
+        Permission::Metadata(matcher) => matcher.invert,
+    }
+}
+
+fn is(principal: &Principal, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>) -> bool {
+    match principal {
+        Principal::Any => true,
+        Principal::And(all) => all.iter().all(|one| is(one, subject, request)),
+        Principal::Or(any) => any.iter().any(|one| is(one, subject, request)),
+        Principal::Not(one) => !is(one, subject, request),
+        Principal::Authenticated(matcher) => subject.names.is_some_and(|names| {
+            matcher
+                .as_ref()
+                .is_none_or(|matcher| names.iter().any(|name| string_fits(matcher, name)))
+        }),
+        Principal::PeerPrincipal(matcher) => subject
+            .names
+            .and_then(|names| names.first())
+            .is_some_and(|name| string_fits(matcher, name)),
+        Principal::SourceIp(range)
+        | Principal::DirectRemoteIp(range)
+        | Principal::RemoteIp(range) => range.contains(subject.source.ip()),
+        Principal::Header(matcher) => request.is_some_and(|request| header_fits(matcher, request)),
+        Principal::UrlPath(matcher) => {
+            request.is_some_and(|request| string_fits(matcher, without_query(request.path)))
+        }
+        Principal::Metadata(matcher) => matcher.invert,
+    }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
+}

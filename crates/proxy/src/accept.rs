@@ -9,13 +9,13 @@ use std::time::Duration;
 use hauberk_config::listener::{
     HttpInspection, TcpTraffic, TerminalFilter, TlsInspection, Traffic,
 };
-use hauberk_http::access::Decision;
 use hauberk_http::connection::Connection;
 use hauberk_http::listener::{Chain, Facts, Listener, Transport};
 use hauberk_http::serve;
 use hauberk_http::worker::Worker;
 use hauberk_net::detect::{Protocol, Wanted};
 use hauberk_net::peek::{Peeked, peek};
+use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::Stream;
 use hyper_util::rt::TokioIo;

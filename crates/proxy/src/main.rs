@@ -48,7 +48,7 @@ fn run(path: &std::path::Path) -> ExitCode {
     };
     match process::run(bootstrap, |bootstrap| {
         let node = hauberk_proxy::node::of(&bootstrap.node);
-        let (client, snapshots) = hauberk_ads::Client::new(node, bootstrap.xds.clone());
+        let (client, snapshots) = hauberk_xds::Client::new(node, bootstrap.xds.clone());
         tokio::task::spawn_local(client.run());
         Ok(snapshots)
     }) {

@@ -1,15 +1,21 @@
 //! Who this proxy says it is, in the control plane's words.
 
-use hauberk_ads::{Kind, Struct, Value};
+use hauberk_xds::{Kind, Struct, Value};
 
 use crate::bootstrap::Node;
 
 /// The node of the bootstrap file as xDS has it.
-pub fn of(node: &Node) -> hauberk_ads::Node {
-    hauberk_ads::Node {
+pub fn of(node: &Node) -> hauberk_xds::Node {
+    hauberk_xds::Node {
         id: node.id.clone(),
         cluster: node.cluster.clone(),
-        metadata: Some(Struct { fields: node.metadata.iter().map(|(key, value)| (key.clone(), convert(value))).collect() }),
+        metadata: Some(Struct {
+            fields: node
+                .metadata
+                .iter()
+                .map(|(key, value)| (key.clone(), convert(value)))
+                .collect(),
+        }),
         user_agent_name: "hauberk-proxy".into(),
         ..Default::default()
     }
@@ -24,12 +30,15 @@ fn convert(value: &serde_json::Value) -> Value {
         J::String(text) => Kind::StringValue(text.clone()),
         J::Array(values) => Kind::ListValue(envoy_list(values.iter().map(convert).collect())),
         J::Object(fields) => Kind::StructValue(Struct {
-            fields: fields.iter().map(|(key, value)| (key.clone(), convert(value))).collect(),
+            fields: fields
+                .iter()
+                .map(|(key, value)| (key.clone(), convert(value)))
+                .collect(),
         }),
     };
     Value { kind: Some(kind) }
 }
 
-fn envoy_list(values: Vec<Value>) -> hauberk_ads::ListValue {
-    hauberk_ads::ListValue { values }
+fn envoy_list(values: Vec<Value>) -> hauberk_xds::ListValue {
+    hauberk_xds::ListValue { values }
 }

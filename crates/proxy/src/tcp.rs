@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use hauberk_config::listener::TcpProxy;
 use hauberk_config::route::Priority;
-use hauberk_http::access::Decision;
 use hauberk_http::connection::{Connection, Standing};
 use hauberk_http::pool::Pool;
 use hauberk_net::copy::{Copied, End, copy_both};
+use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
+use hauberk_tls::Carried;
 use hauberk_upstream::{Cluster, Connected, Host, Limited, Stream, random};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -137,7 +138,10 @@ async fn reach(
         let chosen = cluster.choose(Some(connection.facts.destination), &avoid);
         let host = chosen.ok_or(Unreached::NoHost)?;
         let name = connection.facts.server_name.as_deref();
-        match cluster.connect(&host, origin, name).await {
+        match cluster
+            .connect(&host, origin, name, Carried::AsConfigured)
+            .await
+        {
             Ok(connected) => {
                 host.active.set(host.active.get() + 1);
                 return Ok((host, connected));

@@ -1,2 +1,7 @@
-//! Route matching: a request and a virtual host table to a route. Pure.
+//! Route matching: a request and a table of virtual hosts to a route, and what the route does to the request. Pure.
 #![forbid(unsafe_code)]
+
+mod pattern;
+mod routing;
+
+pub use routing::*;

@@ -21,14 +21,51 @@ use crate::names::Names;
 use crate::session::Session;
 use crate::{provider, trust};
 
+/// What the proxy is going to speak over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// What the cluster's own ALPN says.
+    AsConfigured,
+    Http1,
+    Http2,
+}
+
 /// A cluster's TLS settings with the secrets they name.
 #[derive(Debug, Clone)]
 pub struct ClientContext {
     config: Arc<ClientConfig>,
+    /// Where the cluster's port detects its protocol: offers of HTTP in place of the mesh's `istio` for TCP.
+    detected: Option<Detected>,
     server_name: Option<ServerName<'static>>,
     name_from_authority: bool,
     verifies: bool,
     own: Arc<Names>,
+}
+
+/// ALPN that tells the peer's proxy which of its policies' chains the connection belongs to.
+#[derive(Debug, Clone)]
+struct Detected {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+const TCP_OF_THE_MESH: &str = "istio";
+const HTTP_OF_THE_MESH: &str = "istio-http";
+
+impl Detected {
+    fn of(config: &ClientConfig, configured: &[String]) -> Option<Self> {
+        (configured == [TCP_OF_THE_MESH]).then(|| {
+            let offering = |protocol: &str| {
+                let mut config = config.clone();
+                config.alpn_protocols = vec![HTTP_OF_THE_MESH.into(), protocol.into()];
+                Arc::new(config)
+            };
+            Self {
+                http1: offering("http/1.1"),
+                http2: offering("h2"),
+            }
+        })
+    }
 }
 
 impl ClientContext {
@@ -87,6 +124,7 @@ impl ClientContext {
         config.enable_early_data = false;
         config.enable_sni = server_name.is_some() || tls.server_name_from_authority;
         Ok(Self {
+            detected: Detected::of(&config, &tls.context.alpn),
             config: Arc::new(config),
             server_name,
             name_from_authority: tls.server_name_from_authority,
@@ -104,6 +142,7 @@ impl ClientContext {
         stream: TcpStream,
         address: IpAddr,
         authority: Option<&str>,
+        carried: Carried,
     ) -> io::Result<(TlsStream<TcpStream>, Session)> {
         let from_authority = authority
             .filter(|_| self.name_from_authority)
@@ -111,7 +150,12 @@ impl ClientContext {
         let name = from_authority
             .or_else(|| self.server_name.clone())
             .unwrap_or_else(|| ServerName::IpAddress(address.into()));
-        let stream = TlsConnector::from(Arc::clone(&self.config))
+        let config = match (&self.detected, carried) {
+            (Some(detected), Carried::Http1) => &detected.http1,
+            (Some(detected), Carried::Http2) => &detected.http2,
+            _ => &self.config,
+        };
+        let stream = TlsConnector::from(Arc::clone(config))
             .connect(name, stream)
             .await?;
         let (_, connection) = stream.get_ref();

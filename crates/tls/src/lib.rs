@@ -12,7 +12,7 @@ mod server;
 mod session;
 mod trust;
 
-pub use client::ClientContext;
+pub use client::{Carried, ClientContext};
 pub use error::ContextError;
 pub use identity::{Identity, Peer};
 pub use server::ServerContext;

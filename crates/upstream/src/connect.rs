@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 
 use hauberk_net::socket::{self, Origin};
-use hauberk_tls::{ContextError, Session};
+use hauberk_tls::{Carried, ContextError, Session};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
@@ -53,6 +53,7 @@ impl<P> Cluster<P> {
         host: &Host<P>,
         origin: Origin,
         authority: Option<&str>,
+        carried: Carried,
     ) -> Result<Connected, ConnectError> {
         let config = &self.target.config;
         let deadline = Instant::now() + config.connect_timeout;
@@ -74,7 +75,7 @@ impl<P> Cluster<P> {
         })?;
         match &*host.transport {
             Transport::Tls(context) => {
-                let handshake = context.connect(stream, host.address.ip(), authority);
+                let handshake = context.connect(stream, host.address.ip(), authority, carried);
                 let (stream, session) = tokio::time::timeout_at(deadline, handshake)
                     .await
                     .map_err(|_elapsed| ConnectError::Timeout)?

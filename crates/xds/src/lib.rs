@@ -1,2 +1,12 @@
 //! The ADS client: Envoy v3 resources to snapshots.
 #![forbid(unsafe_code)]
+// Deprecated fields are read too: an older control plane may set them.
+#![allow(deprecated)]
+
+pub mod client;
+mod decode;
+pub mod state;
+
+pub use client::Client;
+pub use envoy_types::pb::envoy::config::core::v3::Node;
+pub use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};

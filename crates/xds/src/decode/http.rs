@@ -6,8 +6,9 @@ use std::time::Duration;
 use envoy_types::pb::envoy::extensions::filters::http as filters;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use hauberk_config::connection_manager::{
-    ClientCertificateDetails, ClientCertificateHeader, Codec, ConnectionManager, EscapedSlashes, Forwarding,
-    HttpFilter, HttpFilterKind, PathNormalization, RequestId, RouteSource, ServerHeader, StripPort, Upgrade,
+    ClientCertificateDetails, ClientCertificateHeader, Codec, ConnectionManager, EscapedSlashes,
+    Forwarding, HttpFilter, HttpFilterKind, PathNormalization, RequestId, RouteSource,
+    ServerHeader, StripPort, Upgrade,
 };
 
 use super::access_log::access_logs;
@@ -22,10 +23,15 @@ const STREAM_IDLE: Duration = Duration::from_secs(300);
 const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
 
 pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<ConnectionManager> {
-    if told.local_reply_config.is_some() || !told.original_ip_detection_extensions.is_empty() || told.tracing.is_some() {
-        return Err("local_reply_config, original_ip_detection_extensions, tracing: not honoured".into());
+    if told.local_reply_config.is_some()
+        || !told.original_ip_detection_extensions.is_empty()
+        || told.tracing.is_some()
+    {
+        return Err(
+            "local_reply_config, original_ip_detection_extensions, tracing: not honoured".into(),
+        );
     }
-    let common = told.common_http_protocol_options.clone().unwrap_or_default();
+    let common = told.common_http_protocol_options.unwrap_or_default();
     let http1 = told.http_protocol_options.clone().unwrap_or_default();
     let http2 = told.http2_protocol_options.clone().unwrap_or_default();
     Ok(ConnectionManager {
@@ -39,25 +45,36 @@ pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<Connect
             .collect::<Decoded<_>>()?,
         access_logs: access_logs(&told.access_log)?,
         tracing: None,
-        server_name: if told.server_name.is_empty() { "envoy".into() } else { told.server_name.clone() },
+        server_name: if told.server_name.is_empty() {
+            "envoy".into()
+        } else {
+            told.server_name.clone()
+        },
         server_header: server_header(told.server_header_transformation)?,
         stream_idle_timeout: limit_or(told.stream_idle_timeout.as_ref(), STREAM_IDLE)?,
         request_timeout: limit(told.request_timeout.as_ref())?,
         request_headers_timeout: limit(told.request_headers_timeout.as_ref())?,
         idle_timeout: limit_or(common.idle_timeout.as_ref(), CONNECTION_IDLE)?,
         max_connection_duration: limit(common.max_connection_duration.as_ref())?,
-        max_requests_per_connection: number(common.max_requests_per_connection.as_ref()).filter(|&most| most > 0),
+        max_requests_per_connection: number(common.max_requests_per_connection.as_ref())
+            .filter(|&most| most > 0),
         max_request_headers_kb: number(told.max_request_headers_kb.as_ref()).unwrap_or(60),
         max_headers_count: number(common.max_headers_count.as_ref()).unwrap_or(100),
         max_concurrent_streams: number(http2.max_concurrent_streams.as_ref()),
         upgrades: told
             .upgrade_configs
             .iter()
-            .map(|one| Upgrade { kind: one.upgrade_type.clone(), enabled: one.enabled.as_ref().is_none_or(|e| e.value) })
+            .map(|one| Upgrade {
+                kind: one.upgrade_type.clone(),
+                enabled: one.enabled.as_ref().is_none_or(|e| e.value),
+            })
             .collect(),
         forwarding: forwarding(told)?,
         request_id: RequestId {
-            generate: told.generate_request_id.as_ref().is_none_or(|value| value.value),
+            generate: told
+                .generate_request_id
+                .as_ref()
+                .is_none_or(|value| value.value),
             preserve_external: told.preserve_external_request_id,
             always_in_response: told.always_set_request_id_in_response,
         },
@@ -68,7 +85,8 @@ pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<Connect
         },
         strip_port: strip_port(told),
         accept_http_10: http1.accept_http_10,
-        default_host_for_http_10: (!http1.default_host_for_http_10.is_empty()).then_some(http1.default_host_for_http_10),
+        default_host_for_http_10: (!http1.default_host_for_http_10.is_empty())
+            .then_some(http1.default_host_for_http_10),
     })
 }
 
@@ -78,18 +96,24 @@ fn codec(told: i32) -> Decoded<Codec> {
         Ok(C::Auto) => Ok(Codec::Auto),
         Ok(C::Http1) => Ok(Codec::Http1),
         Ok(C::Http2) => Ok(Codec::Http2),
-        _ => Err(format!("codec_type: expected AUTO, HTTP1 or HTTP2, found {told}")),
+        _ => Err(format!(
+            "codec_type: expected AUTO, HTTP1 or HTTP2, found {told}"
+        )),
     }
 }
 
 fn routes(told: &http::HttpConnectionManager) -> Decoded<RouteSource> {
     use http::http_connection_manager::RouteSpecifier as R;
     match required(told.route_specifier.as_ref(), "route_specifier")? {
-        R::Rds(rds) => Ok(RouteSource::Discovered(rds.route_config_name.as_str().into())),
-        R::RouteConfig(inline) => {
-            Ok(RouteSource::Inline(Arc::new(route::route_configuration(inline).at("route_config")?)))
+        R::Rds(rds) => Ok(RouteSource::Discovered(
+            rds.route_config_name.as_str().into(),
+        )),
+        R::RouteConfig(inline) => Ok(RouteSource::Inline(Arc::new(
+            route::route_configuration(inline).at("route_config")?,
+        ))),
+        R::ScopedRoutes(_) => {
+            Err("route_specifier: expected rds or route_config, found scoped_routes".into())
         }
-        R::ScopedRoutes(_) => Err("route_specifier: expected rds or route_config, found scoped_routes".into()),
     }
 }
 
@@ -106,11 +130,20 @@ fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
         CORS => HttpFilterKind::Cors,
         ROUTER => {
             let router: filters::router::v3::Router = unpack(any, ROUTER)?;
-            HttpFilterKind::Router { suppress_envoy_headers: router.suppress_envoy_headers }
+            HttpFilterKind::Router {
+                suppress_envoy_headers: router.suppress_envoy_headers,
+            }
         }
-        other => return Err(format!("expected rbac, fault, cors or router, found {other:?}")),
+        other => {
+            return Err(format!(
+                "expected rbac, fault, cors or router, found {other:?}"
+            ));
+        }
     };
-    Ok(HttpFilter { name: told.name.as_str().into(), kind })
+    Ok(HttpFilter {
+        name: told.name.as_str().into(),
+        kind,
+    })
 }
 
 fn server_header(told: i32) -> Decoded<ServerHeader> {
@@ -119,7 +152,9 @@ fn server_header(told: i32) -> Decoded<ServerHeader> {
         Ok(S::Overwrite) => Ok(ServerHeader::Overwrite),
         Ok(S::AppendIfAbsent) => Ok(ServerHeader::AppendIfAbsent),
         Ok(S::PassThrough) => Ok(ServerHeader::PassThrough),
-        Err(_) => Err(format!("server_header_transformation: expected a known one, found {told}")),
+        Err(_) => Err(format!(
+            "server_header_transformation: expected a known one, found {told}"
+        )),
     }
 }
 
@@ -131,9 +166,14 @@ fn forwarding(told: &http::HttpConnectionManager) -> Decoded<Forwarding> {
         Ok(F::AppendForward) => ClientCertificateHeader::AppendForward,
         Ok(F::SanitizeSet) => ClientCertificateHeader::SanitizeSet,
         Ok(F::AlwaysForwardOnly) => ClientCertificateHeader::AlwaysForwardOnly,
-        Err(_) => return Err(format!("forward_client_cert_details: found {}", told.forward_client_cert_details)),
+        Err(_) => {
+            return Err(format!(
+                "forward_client_cert_details: found {}",
+                told.forward_client_cert_details
+            ));
+        }
     };
-    let details = told.set_current_client_cert_details.clone().unwrap_or_default();
+    let details = told.set_current_client_cert_details.unwrap_or_default();
     Ok(Forwarding {
         use_remote_address: on(told.use_remote_address.as_ref()),
         skip_xff_append: told.skip_xff_append,
@@ -156,7 +196,9 @@ fn escaped_slashes(told: i32) -> Decoded<EscapedSlashes> {
         Ok(P::RejectRequest) => Ok(EscapedSlashes::Reject),
         Ok(P::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
         Ok(P::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
-        Err(_) => Err(format!("path_with_escaped_slashes_action: expected a known one, found {told}")),
+        Err(_) => Err(format!(
+            "path_with_escaped_slashes_action: expected a known one, found {told}"
+        )),
     }
 }
 

@@ -22,8 +22,14 @@ fn access_log(told: &accesslog::AccessLog) -> Decoded<AccessLog> {
     let accesslog::access_log::ConfigType::TypedConfig(any) =
         required(told.config_type.as_ref(), "access_log.typed_config")?;
     let told: file::FileAccessLog = unpack(any, FILE)?;
-    let sink = AccessLogSink::File { path: told.path.clone(), format: format(&told)? };
-    Ok(AccessLog { sink, filter: AccessLogFilter::All })
+    let sink = AccessLogSink::File {
+        path: told.path.clone(),
+        format: format(&told)?,
+    };
+    Ok(AccessLog {
+        sink,
+        filter: AccessLogFilter::All,
+    })
 }
 
 fn format(told: &file::FileAccessLog) -> Decoded<AccessLogFormat> {
@@ -38,7 +44,9 @@ fn format(told: &file::FileAccessLog) -> Decoded<AccessLogFormat> {
             S::JsonFormat(fields) => json(fields),
             S::TextFormatSource(source) => {
                 let text = inline(Some(source))?;
-                Ok(AccessLogFormat::Text(String::from_utf8_lossy(&text).into_owned()))
+                Ok(AccessLogFormat::Text(
+                    String::from_utf8_lossy(&text).into_owned(),
+                ))
             }
         },
     }
@@ -50,7 +58,9 @@ fn json(fields: &Struct) -> Decoded<AccessLogFormat> {
         .iter()
         .map(|(key, value)| match &value.kind {
             Some(Kind::StringValue(text)) => Ok((key.clone(), text.clone())),
-            other => Err(format!("json_format.{key}: expected a string, found {other:?}")),
+            other => Err(format!(
+                "json_format.{key}: expected a string, found {other:?}"
+            )),
         })
         .collect::<Decoded<Vec<_>>>()?;
     found.sort();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use hauberk_config::tls::{
-    Curve, DownstreamTls, DownstreamTransport, PeerValidation, SanKind, SanMatcher, TlsContext, TlsVersion,
-    UpstreamTls, UpstreamTransport,
+    Curve, DownstreamTls, DownstreamTransport, PeerValidation, SanKind, SanMatcher, TlsContext,
+    TlsVersion, UpstreamTls, UpstreamTransport,
 };
 
 use super::value::{on, string_matcher};
@@ -17,15 +17,22 @@ const DOWNSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTl
 const UPSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 pub fn downstream(socket: Option<&core::TransportSocket>) -> Decoded<DownstreamTransport> {
-    let Some(any) = typed(socket)? else { return Ok(DownstreamTransport::Plain) };
+    let Some(any) = typed(socket)? else {
+        return Ok(DownstreamTransport::Plain);
+    };
     let told: tls::DownstreamTlsContext = unpack(any, DOWNSTREAM)?;
     let context = context(told.common_tls_context.as_ref())?;
     let require_client_certificate = on(told.require_client_certificate.as_ref());
-    Ok(DownstreamTransport::Tls(Arc::new(DownstreamTls { context, require_client_certificate })))
+    Ok(DownstreamTransport::Tls(Arc::new(DownstreamTls {
+        context,
+        require_client_certificate,
+    })))
 }
 
 pub fn upstream(socket: Option<&core::TransportSocket>) -> Decoded<UpstreamTransport> {
-    let Some(any) = typed(socket)? else { return Ok(UpstreamTransport::Plain) };
+    let Some(any) = typed(socket)? else {
+        return Ok(UpstreamTransport::Plain);
+    };
     let told: tls::UpstreamTlsContext = unpack(any, UPSTREAM)?;
     Ok(UpstreamTransport::Tls(Arc::new(UpstreamTls {
         context: context(told.common_tls_context.as_ref())?,
@@ -36,9 +43,14 @@ pub fn upstream(socket: Option<&core::TransportSocket>) -> Decoded<UpstreamTrans
 }
 
 /// The configuration of a transport socket; `None` for plain text.
-fn typed(socket: Option<&core::TransportSocket>) -> Decoded<Option<&envoy_types::pb::google::protobuf::Any>> {
-    let Some(socket) = socket else { return Ok(None) };
-    let core::transport_socket::ConfigType::TypedConfig(any) = required(socket.config_type.as_ref(), "typed_config")?;
+fn typed(
+    socket: Option<&core::TransportSocket>,
+) -> Decoded<Option<&envoy_types::pb::google::protobuf::Any>> {
+    let Some(socket) = socket else {
+        return Ok(None);
+    };
+    let core::transport_socket::ConfigType::TypedConfig(any) =
+        required(socket.config_type.as_ref(), "typed_config")?;
     Ok((!any.type_url.ends_with(RAW)).then_some(any))
 }
 
@@ -49,36 +61,53 @@ fn context(told: Option<&tls::CommonTlsContext>) -> Decoded<TlsContext> {
     }
     let parameters = told.tls_params.clone().unwrap_or_default();
     Ok(TlsContext {
-        certificate_secrets: told.tls_certificate_sds_secret_configs.iter().map(|one| one.name.as_str().into()).collect(),
+        certificate_secrets: told
+            .tls_certificate_sds_secret_configs
+            .iter()
+            .map(|one| one.name.as_str().into())
+            .collect(),
         validation: validation(told.validation_context_type.as_ref()).at("validation_context")?,
         alpn: told.alpn_protocols.clone(),
         minimum_version: version(parameters.tls_minimum_protocol_version, TlsVersion::Tls12)?,
         maximum_version: version(parameters.tls_maximum_protocol_version, TlsVersion::Tls13)?,
-        curves: parameters.ecdh_curves.iter().map(|name| curve(name)).collect::<Decoded<_>>()?,
+        curves: parameters
+            .ecdh_curves
+            .iter()
+            .map(|name| curve(name))
+            .collect::<Decoded<_>>()?,
     })
 }
 
-fn validation(told: Option<&tls::common_tls_context::ValidationContextType>) -> Decoded<PeerValidation> {
+fn validation(
+    told: Option<&tls::common_tls_context::ValidationContextType>,
+) -> Decoded<PeerValidation> {
     use tls::common_tls_context::ValidationContextType as V;
     match told {
         None => Ok(PeerValidation::default()),
-        Some(V::ValidationContextSdsSecretConfig(secret)) => {
-            Ok(PeerValidation { trust_secret: Some(secret.name.as_str().into()), san_matchers: Vec::new() })
-        }
+        Some(V::ValidationContextSdsSecretConfig(secret)) => Ok(PeerValidation {
+            trust_secret: Some(secret.name.as_str().into()),
+            san_matchers: Vec::new(),
+        }),
         Some(V::CombinedValidationContext(combined)) => {
             let san_matchers = match &combined.default_validation_context {
                 Some(own) => matchers(own)?,
                 None => Vec::new(),
             };
             let secret = combined.validation_context_sds_secret_config.as_ref();
-            Ok(PeerValidation { trust_secret: secret.map(|secret| secret.name.as_str().into()), san_matchers })
+            Ok(PeerValidation {
+                trust_secret: secret.map(|secret| secret.name.as_str().into()),
+                san_matchers,
+            })
         }
         Some(other) => Err(format!("expected a trust bundle by SDS, found {other:?}")),
     }
 }
 
 fn matchers(told: &tls::CertificateValidationContext) -> Decoded<Vec<SanMatcher>> {
-    if !told.verify_certificate_spki.is_empty() || !told.verify_certificate_hash.is_empty() || told.crl.is_some() {
+    if !told.verify_certificate_spki.is_empty()
+        || !told.verify_certificate_hash.is_empty()
+        || told.crl.is_some()
+    {
         return Err("expected checks by name, found pinned hashes or a revocation list, which are not honoured".into());
     }
     told.match_typed_subject_alt_names
@@ -90,9 +119,17 @@ fn matchers(told: &tls::CertificateValidationContext) -> Decoded<Vec<SanMatcher>
                 Ok(T::Dns) => SanKind::Dns,
                 Ok(T::Email) => SanKind::Email,
                 Ok(T::IpAddress) => SanKind::IpAddress,
-                _ => return Err(format!("san_type: expected URI, DNS, EMAIL or IP_ADDRESS, found {}", one.san_type)),
+                _ => {
+                    return Err(format!(
+                        "san_type: expected URI, DNS, EMAIL or IP_ADDRESS, found {}",
+                        one.san_type
+                    ));
+                }
             };
-            Ok(SanMatcher { kind, matcher: string_matcher(required(one.matcher.as_ref(), "matcher")?)? })
+            Ok(SanMatcher {
+                kind,
+                matcher: string_matcher(required(one.matcher.as_ref(), "matcher")?)?,
+            })
         })
         .collect()
 }
@@ -113,6 +150,8 @@ fn curve(name: &str) -> Decoded<Curve> {
         "X25519" => Ok(Curve::X25519),
         "P-256" => Ok(Curve::P256),
         "P-384" => Ok(Curve::P384),
-        _ => Err(format!("ecdh_curves: expected X25519MLKEM768, X25519, P-256 or P-384, found {name:?}")),
+        _ => Err(format!(
+            "ecdh_curves: expected X25519MLKEM768, X25519, P-256 or P-384, found {name:?}"
+        )),
     }
 }

@@ -11,15 +11,34 @@ pub fn secret(told: &tls::Secret) -> Decoded<Secret> {
     use tls::secret::Type as T;
     let material = match required(told.r#type.as_ref(), "type")? {
         T::TlsCertificate(pair) => Material::Certificate(KeyPair {
-            private_key_pem: Bytes::from(inline(pair.private_key.as_ref()).map_err(|_| WHERE).at("private_key")?),
-            chain_pem: Bytes::from(inline(pair.certificate_chain.as_ref()).map_err(|_| WHERE).at("certificate_chain")?),
+            private_key_pem: Bytes::from(
+                inline(pair.private_key.as_ref())
+                    .map_err(|_| WHERE)
+                    .at("private_key")?,
+            ),
+            chain_pem: Bytes::from(
+                inline(pair.certificate_chain.as_ref())
+                    .map_err(|_| WHERE)
+                    .at("certificate_chain")?,
+            ),
         }),
         T::ValidationContext(context) => Material::TrustBundle {
-            pem: Bytes::from(inline(context.trusted_ca.as_ref()).map_err(|_| WHERE).at("trusted_ca")?),
+            pem: Bytes::from(
+                inline(context.trusted_ca.as_ref())
+                    .map_err(|_| WHERE)
+                    .at("trusted_ca")?,
+            ),
         },
-        _ => return Err("type: expected tls_certificate or validation_context, found another".into()),
+        _ => {
+            return Err(
+                "type: expected tls_certificate or validation_context, found another".into(),
+            );
+        }
     };
-    Ok(Secret { name: told.name.as_str().into(), material })
+    Ok(Secret {
+        name: told.name.as_str().into(),
+        material,
+    })
 }
 
 const WHERE: &str = "expected inline data, found a reference";

@@ -50,8 +50,16 @@ impl State {
     /// What is wrong with it: the resource, the field, what was expected and what was found.
     pub fn apply(&mut self, answer: &DeltaDiscoveryResponse) -> Decoded<()> {
         match answer.type_url.as_str() {
-            LISTENER => merge(&mut self.listeners, &all(answer, LISTENER, decode::listener)?, &answer.removed_resources),
-            CLUSTER => merge(&mut self.clusters, &all(answer, CLUSTER, decode::cluster)?, &answer.removed_resources),
+            LISTENER => merge(
+                &mut self.listeners,
+                &all(answer, LISTENER, decode::listener)?,
+                &answer.removed_resources,
+            ),
+            CLUSTER => merge(
+                &mut self.clusters,
+                &all(answer, CLUSTER, decode::cluster)?,
+                &answer.removed_resources,
+            ),
             ROUTE => {
                 let found = all(answer, ROUTE, decode::route_configuration)?;
                 self.note(ROUTE, &found, &answer.removed_resources);
@@ -62,7 +70,11 @@ impl State {
                 self.note(ENDPOINT, &found, &answer.removed_resources);
                 merge(&mut self.endpoints, &found, &answer.removed_resources);
             }
-            other => return Err(format!("type_url: expected listeners, clusters, routes or endpoints, found {other:?}")),
+            other => {
+                return Err(format!(
+                    "type_url: expected listeners, clusters, routes or endpoints, found {other:?}"
+                ));
+            }
         }
         for known in [LISTENER, CLUSTER, ROUTE, ENDPOINT] {
             if known == answer.type_url {
@@ -83,7 +95,10 @@ impl State {
             .map(|any| decode::secret(&decode::unpack(any, kind(SECRET))?))
             .collect::<Decoded<Vec<_>>>()?;
         for secret in found {
-            self.secrets.insert(Arc::clone(&secret.name), (Arc::clone(&version), Arc::new(secret)));
+            self.secrets.insert(
+                Arc::clone(&secret.name),
+                (Arc::clone(&version), Arc::new(secret)),
+            );
         }
         Ok(())
     }
@@ -100,11 +115,25 @@ impl State {
     /// The names that the listeners and clusters at hand need of a kind that is asked for by name.
     pub fn wanted(&self, kind: &str) -> BTreeSet<Name> {
         match kind {
-            ROUTE => self.listeners.values().flat_map(|(_, listener)| routes_of(listener)).collect(),
-            ENDPOINT => self.clusters.values().filter_map(|(_, cluster)| endpoints_of(cluster)).collect(),
+            ROUTE => self
+                .listeners
+                .values()
+                .flat_map(|(_, listener)| routes_of(listener))
+                .collect(),
+            ENDPOINT => self
+                .clusters
+                .values()
+                .filter_map(|(_, cluster)| endpoints_of(cluster))
+                .collect(),
             _ => {
-                let listeners = self.listeners.values().flat_map(|(_, listener)| secrets_of(listener));
-                let clusters = self.clusters.values().flat_map(|(_, cluster)| cluster.secrets().cloned());
+                let listeners = self
+                    .listeners
+                    .values()
+                    .flat_map(|(_, listener)| secrets_of(listener));
+                let clusters = self
+                    .clusters
+                    .values()
+                    .flat_map(|(_, cluster)| cluster.secrets().cloned());
                 listeners.chain(clusters).collect()
             }
         }
@@ -113,7 +142,10 @@ impl State {
     /// The versions at hand, for a control plane that we come back to.
     pub fn versions(&self, kind: &str) -> HashMap<String, String> {
         fn of<T>(resources: &Resources<T>) -> HashMap<String, String> {
-            resources.iter().map(|(name, (version, _))| (name.to_string(), version.to_string())).collect()
+            resources
+                .iter()
+                .map(|(name, (version, _))| (name.to_string(), version.to_string()))
+                .collect()
         }
         match kind {
             LISTENER => of(&self.listeners),
@@ -127,8 +159,14 @@ impl State {
     pub fn complete(&self) -> bool {
         self.answered.contains(LISTENER)
             && self.answered.contains(CLUSTER)
-            && self.listeners.values().all(|(_, listener)| self.listener_ready(listener))
-            && self.clusters.values().all(|(_, cluster)| self.cluster_ready(cluster))
+            && self
+                .listeners
+                .values()
+                .all(|(_, listener)| self.listener_ready(listener))
+            && self
+                .clusters
+                .values()
+                .all(|(_, cluster)| self.cluster_ready(cluster))
     }
 
     /// Whether listeners and clusters have been heard of at all.
@@ -139,9 +177,16 @@ impl State {
     /// The next snapshot, sharing with the last one what did not change.
     pub fn publish(&mut self) -> Arc<Snapshot> {
         let old = std::mem::take(&mut self.published);
-        let mut new = Snapshot { generation: old.generation + 1, ..old.clone() };
-        replace(&mut new.listeners, &self.listeners, |listener| self.listener_ready(listener));
-        replace(&mut new.clusters, &self.clusters, |cluster| self.cluster_ready(cluster));
+        let mut new = Snapshot {
+            generation: old.generation + 1,
+            ..old.clone()
+        };
+        replace(&mut new.listeners, &self.listeners, |listener| {
+            self.listener_ready(listener)
+        });
+        replace(&mut new.clusters, &self.clusters, |cluster| {
+            self.cluster_ready(cluster)
+        });
         replace(&mut new.routes, &self.routes, |_| true);
         replace(&mut new.secrets, &self.secrets, |_| true);
         replace(&mut new.endpoints, &self.endpoints, |_| true);
@@ -152,7 +197,8 @@ impl State {
                     localities: Vec::new(),
                     overprovisioning_factor: 140,
                 };
-                new.endpoints.insert(Arc::clone(name), "".into(), Arc::new(nobody));
+                new.endpoints
+                    .insert(Arc::clone(name), "".into(), Arc::new(nobody));
             }
         }
         self.published = new.clone();
@@ -160,14 +206,22 @@ impl State {
     }
 
     fn listener_ready(&self, listener: &Listener) -> bool {
-        routes_of(listener).iter().all(|name| self.routes.contains_key(name))
-            && secrets_of(listener).iter().all(|name| self.secrets.contains_key(name))
+        routes_of(listener)
+            .iter()
+            .all(|name| self.routes.contains_key(name))
+            && secrets_of(listener)
+                .iter()
+                .all(|name| self.secrets.contains_key(name))
     }
 
     fn cluster_ready(&self, cluster: &Cluster) -> bool {
-        let endpoints = endpoints_of(cluster)
-            .is_none_or(|name| self.endpoints.contains_key(&name) || self.absent.contains(&(ENDPOINT, name)));
-        endpoints && cluster.secrets().all(|name| self.secrets.contains_key(name))
+        let endpoints = endpoints_of(cluster).is_none_or(|name| {
+            self.endpoints.contains_key(&name) || self.absent.contains(&(ENDPOINT, name))
+        });
+        endpoints
+            && cluster
+                .secrets()
+                .all(|name| self.secrets.contains_key(name))
     }
 }
 
@@ -185,14 +239,23 @@ where
     M: prost::Message + Default,
 {
     let one = |resource: &Resource| -> Decoded<(Name, Name, Arc<T>)> {
-        let any = resource.resource.as_ref().ok_or("expected a resource, found nothing")?;
+        let any = resource
+            .resource
+            .as_ref()
+            .ok_or("expected a resource, found nothing")?;
         let value = decode(&decode::unpack::<M>(any, kind(type_url))?)?;
-        Ok((resource.name.as_str().into(), resource.version.as_str().into(), Arc::new(value)))
+        Ok((
+            resource.name.as_str().into(),
+            resource.version.as_str().into(),
+            Arc::new(value),
+        ))
     };
     answer
         .resources
         .iter()
-        .map(|resource| one(resource).map_err(|error| format!("{} {}: {error}", kind(type_url), resource.name)))
+        .map(|resource| {
+            one(resource).map_err(|error| format!("{} {}: {error}", kind(type_url), resource.name))
+        })
         .collect()
 }
 
@@ -211,7 +274,11 @@ fn replace<T>(
     known: &Resources<T>,
     ready: impl Fn(&T) -> bool,
 ) {
-    let gone: Vec<Name> = table.iter().map(|(name, _)| Arc::clone(name)).filter(|name| !known.contains_key(name)).collect();
+    let gone: Vec<Name> = table
+        .iter()
+        .map(|(name, _)| Arc::clone(name))
+        .filter(|name| !known.contains_key(name))
+        .collect();
     for name in gone {
         table.remove(&name);
     }
@@ -224,7 +291,9 @@ fn replace<T>(
 }
 
 fn routes_of(listener: &Listener) -> BTreeSet<Name> {
-    let Traffic::Tcp(tcp) = &listener.traffic else { return BTreeSet::new() };
+    let Traffic::Tcp(tcp) = &listener.traffic else {
+        return BTreeSet::new();
+    };
     tcp.chains()
         .filter_map(|chain| match &chain.terminal {
             TerminalFilter::Http(manager) => match &manager.routes {
@@ -237,7 +306,9 @@ fn routes_of(listener: &Listener) -> BTreeSet<Name> {
 }
 
 fn secrets_of(listener: &Listener) -> BTreeSet<Name> {
-    let Traffic::Tcp(tcp) = &listener.traffic else { return BTreeSet::new() };
+    let Traffic::Tcp(tcp) = &listener.traffic else {
+        return BTreeSet::new();
+    };
     tcp.chains()
         .filter_map(|chain| match &chain.transport {
             DownstreamTransport::Tls(tls) => Some(tls),
@@ -256,7 +327,9 @@ fn endpoints_of(cluster: &Cluster) -> Option<Name> {
 
 /// A table of names for messages.
 pub fn difference(wanted: &BTreeSet<Name>, asked: &BTreeSet<Name>) -> (Vec<String>, Vec<String>) {
-    let list = |one: &BTreeSet<Name>, other: &BTreeSet<Name>| one.difference(other).map(|name| name.to_string()).collect();
+    let list = |one: &BTreeSet<Name>, other: &BTreeSet<Name>| {
+        one.difference(other).map(|name| name.to_string()).collect()
+    };
     (list(wanted, asked), list(asked, wanted))
 }
 

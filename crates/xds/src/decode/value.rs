@@ -9,7 +9,9 @@ use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::fault::Fraction;
-use hauberk_config::matcher::{HeaderMatch, HeaderMatcher, PrefixRange, StringMatcher, StringPattern};
+use hauberk_config::matcher::{
+    HeaderMatch, HeaderMatcher, PrefixRange, StringMatcher, StringPattern,
+};
 
 use super::{At, Decoded, required};
 
@@ -22,19 +24,28 @@ pub fn number(value: Option<&pb::UInt32Value>) -> Option<u32> {
 }
 
 pub fn duration(value: &pb::Duration) -> Decoded<Duration> {
-    let seconds = u64::try_from(value.seconds).map_err(|_| format!("expected no negative duration, found {value:?}"))?;
-    let nanos = u32::try_from(value.nanos).map_err(|_| format!("expected no negative duration, found {value:?}"))?;
+    let seconds = u64::try_from(value.seconds)
+        .map_err(|_| format!("expected no negative duration, found {value:?}"))?;
+    let nanos = u32::try_from(value.nanos)
+        .map_err(|_| format!("expected no negative duration, found {value:?}"))?;
     Ok(Duration::new(seconds, nanos))
 }
 
 /// A duration for which nothing and zero both mean "no limit".
 pub fn limit(value: Option<&pb::Duration>) -> Decoded<Option<Duration>> {
-    Ok(value.map(duration).transpose()?.filter(|limit| !limit.is_zero()))
+    Ok(value
+        .map(duration)
+        .transpose()?
+        .filter(|limit| !limit.is_zero()))
 }
 
 /// A duration that is unlimited if zero, and `default` if absent.
 pub fn limit_or(value: Option<&pb::Duration>, default: Duration) -> Decoded<Option<Duration>> {
-    if value.is_none() { Ok(Some(default)) } else { limit(value) }
+    if value.is_none() {
+        Ok(Some(default))
+    } else {
+        limit(value)
+    }
 }
 
 /// An IP address and port; `true` if it is UDP's.
@@ -42,36 +53,43 @@ pub fn socket_address(value: Option<&core::Address>) -> Decoded<(SocketAddr, boo
     let value = required(value, "address")?;
     match &value.address {
         Some(core::address::Address::SocketAddress(address)) => {
-            let ip: IpAddr = address
-                .address
-                .parse()
-                .map_err(|_| format!("address: expected an IP address, found {:?}", address.address))?;
+            let ip: IpAddr = address.address.parse().map_err(|_| {
+                format!(
+                    "address: expected an IP address, found {:?}",
+                    address.address
+                )
+            })?;
             let udp = address.protocol == core::socket_address::Protocol::Udp as i32;
             Ok((SocketAddr::new(ip, port(address)?), udp))
         }
-        other => Err(format!("address: expected a socket address, found {other:?}")),
+        other => Err(format!(
+            "address: expected a socket address, found {other:?}"
+        )),
     }
 }
 
 pub fn port(address: &core::SocketAddress) -> Decoded<u16> {
     match address.port_specifier {
-        Some(core::socket_address::PortSpecifier::PortValue(port)) => {
-            u16::try_from(port).map_err(|_| format!("port_value: expected at most 65535, found {port}"))
-        }
+        Some(core::socket_address::PortSpecifier::PortValue(port)) => u16::try_from(port)
+            .map_err(|_| format!("port_value: expected at most 65535, found {port}")),
         _ => Err("port_value: expected it, found nothing".into()),
     }
 }
 
 pub fn prefix_range(value: &core::CidrRange) -> Decoded<PrefixRange> {
-    let address: IpAddr = value
-        .address_prefix
-        .parse()
-        .map_err(|_| format!("address_prefix: expected an IP address, found {:?}", value.address_prefix))?;
+    let address: IpAddr = value.address_prefix.parse().map_err(|_| {
+        format!(
+            "address_prefix: expected an IP address, found {:?}",
+            value.address_prefix
+        )
+    })?;
     let length = number(value.prefix_len.as_ref()).unwrap_or(0);
     u8::try_from(length)
         .ok()
         .and_then(|length| PrefixRange::new(address, length))
-        .ok_or_else(|| format!("prefix_len: expected at most the bits of {address}, found {length}"))
+        .ok_or_else(|| {
+            format!("prefix_len: expected at most the bits of {address}, found {length}")
+        })
 }
 
 /// A pattern that the proxy can compile; it must match whole strings.
@@ -92,25 +110,44 @@ pub fn string_matcher(value: &matcher::StringMatcher) -> Decoded<StringMatcher> 
         P::Suffix(text) => StringPattern::Suffix(text.clone()),
         P::Contains(text) => StringPattern::Contains(text.clone()),
         P::SafeRegex(value) => StringPattern::Regex(regex(value)?),
-        other @ P::Custom(_) => return Err(format!("string matcher: expected a pattern, found {other:?}")),
+        other @ P::Custom(_) => {
+            return Err(format!(
+                "string matcher: expected a pattern, found {other:?}"
+            ));
+        }
     };
     let ignore_case = value.ignore_case && !matches!(pattern, StringPattern::Regex(_));
-    Ok(StringMatcher { pattern, ignore_case })
+    Ok(StringMatcher {
+        pattern,
+        ignore_case,
+    })
 }
 
 pub fn header_matcher(value: &route::HeaderMatcher) -> Decoded<HeaderMatcher> {
     use route::header_matcher::HeaderMatchSpecifier as H;
-    let plain = |pattern| HeaderMatch::String(StringMatcher { pattern, ignore_case: false });
+    let plain = |pattern| {
+        HeaderMatch::String(StringMatcher {
+            pattern,
+            ignore_case: false,
+        })
+    };
     let matches = match &value.header_match_specifier {
         None => HeaderMatch::Present(true),
         Some(H::PresentMatch(present)) => HeaderMatch::Present(*present),
-        Some(H::StringMatch(matcher)) => HeaderMatch::String(string_matcher(matcher).at(&value.name)?),
+        Some(H::StringMatch(matcher)) => {
+            HeaderMatch::String(string_matcher(matcher).at(&value.name)?)
+        }
         Some(H::ExactMatch(text)) => plain(StringPattern::Exact(text.clone())),
         Some(H::PrefixMatch(text)) => plain(StringPattern::Prefix(text.clone())),
         Some(H::SuffixMatch(text)) => plain(StringPattern::Suffix(text.clone())),
         Some(H::ContainsMatch(text)) => plain(StringPattern::Contains(text.clone())),
-        Some(H::SafeRegexMatch(matcher)) => plain(StringPattern::Regex(regex(matcher).at(&value.name)?)),
-        Some(H::RangeMatch(range)) => HeaderMatch::Range { start: range.start, end: range.end },
+        Some(H::SafeRegexMatch(matcher)) => {
+            plain(StringPattern::Regex(regex(matcher).at(&value.name)?))
+        }
+        Some(H::RangeMatch(range)) => HeaderMatch::Range {
+            start: range.start,
+            end: range.end,
+        },
     };
     Ok(HeaderMatcher {
         name: value.name.to_ascii_lowercase(),
@@ -130,19 +167,31 @@ pub fn fraction(value: &kinds::FractionalPercent) -> Decoded<Fraction> {
         Ok(D::Hundred) => 100,
         Ok(D::TenThousand) => 10_000,
         Ok(D::Million) => 1_000_000,
-        Err(_) => return Err(format!("denominator: expected a known one, found {}", value.denominator)),
+        Err(_) => {
+            return Err(format!(
+                "denominator: expected a known one, found {}",
+                value.denominator
+            ));
+        }
     };
-    Ok(Fraction { numerator: value.numerator, denominator })
+    Ok(Fraction {
+        numerator: value.numerator,
+        denominator,
+    })
 }
 
 /// A runtime fraction; the runtime key is not looked up. Nothing is always.
 pub fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Decoded<Fraction> {
-    value.and_then(|value| value.default_value.as_ref()).map_or(Ok(Fraction::ALWAYS), fraction)
+    value
+        .and_then(|value| value.default_value.as_ref())
+        .map_or(Ok(Fraction::ALWAYS), fraction)
 }
 
 /// The string fields of one filter's metadata, sorted by key.
 pub fn metadata_strings(metadata: Option<&core::Metadata>, filter: &str) -> Vec<(String, String)> {
-    let fields = metadata.and_then(|metadata| metadata.filter_metadata.get(filter)).map(|fields| &fields.fields);
+    let fields = metadata
+        .and_then(|metadata| metadata.filter_metadata.get(filter))
+        .map(|fields| &fields.fields);
     let mut found: Vec<(String, String)> = fields
         .into_iter()
         .flatten()

@@ -13,11 +13,10 @@ use hauberk_config::route::{
     VirtualHost, WeightedCluster,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 
-use crate::access::RequestFacts;
 use crate::pattern;
-use crate::service::set_path;
 
 /// A route configuration, ready to be searched.
 pub struct Routes {
@@ -457,5 +456,37 @@ fn add(headers: &mut HeaderMap, additions: &[HeaderAddition]) {
             }
             AppendAction::AddIfAbsent | AppendAction::OverwriteIfPresent => {}
         }
+    }
+}
+
+/// The request, if there is one.
+pub struct RequestFacts<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> RequestFacts<'a> {
+    pub fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method().as_str(),
+            path: request
+                .uri()
+                .path_and_query()
+                .map_or("", |path| path.as_str()),
+            headers: request.headers(),
+        }
+    }
+}
+
+/// Puts another path (and query) in place of a request's; one that is no path changes nothing.
+pub fn set_path<B>(request: &mut Request<B>, path: &str) {
+    let Ok(path) = PathAndQuery::try_from(path) else {
+        return;
+    };
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.path_and_query = Some(path);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }

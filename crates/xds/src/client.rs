@@ -43,7 +43,16 @@ pub struct Client {
 impl Client {
     pub fn new(node: Node, socket: PathBuf) -> (Self, watch::Receiver<Arc<Snapshot>>) {
         let (snapshots, receiver) = watch::channel(Arc::new(Snapshot::default()));
-        (Client { node, socket, state: State::default(), first_deadline: None, snapshots }, receiver)
+        (
+            Client {
+                node,
+                socket,
+                state: State::default(),
+                first_deadline: None,
+                snapshots,
+            },
+            receiver,
+        )
     }
 
     /// Never ends but by being dropped, or when nobody listens any more.
@@ -55,7 +64,11 @@ impl Client {
             if began.elapsed() > STEADY {
                 wait = LEAST_WAIT;
             }
-            tracing::info!(reason = ended, wait_ms = wait.as_millis(), "the control plane is gone; what it said runs on");
+            tracing::info!(
+                reason = ended,
+                wait_ms = wait.as_millis(),
+                "the control plane is gone; what it said runs on"
+            );
             sleep(jittered(wait)).await;
             wait = (wait * 2).min(MOST_WAIT);
         }
@@ -77,7 +90,11 @@ impl Client {
         loop {
             self.subscribe(&mut asked, &requests).await?;
             let wanted = self.state.wanted(SECRET);
-            if !wanted.is_empty() && secrets.as_ref().is_none_or(|secrets| secrets.asked != wanted) {
+            if !wanted.is_empty()
+                && secrets
+                    .as_ref()
+                    .is_none_or(|secrets| secrets.asked != wanted)
+            {
                 secrets = Some(self.open_secrets(channel.clone(), wanted).await?);
             }
             let deadline = self.first_deadline;
@@ -97,8 +114,13 @@ impl Client {
     async fn open_ads(
         &self,
         channel: Channel,
-    ) -> Result<(tonic::Streaming<discovery::DeltaDiscoveryResponse>, mpsc::Sender<discovery::DeltaDiscoveryRequest>), String>
-    {
+    ) -> Result<
+        (
+            tonic::Streaming<discovery::DeltaDiscoveryResponse>,
+            mpsc::Sender<discovery::DeltaDiscoveryRequest>,
+        ),
+        String,
+    > {
         let (sender, receiver) = mpsc::channel(REQUESTS);
         for (index, kind) in [CLUSTER, LISTENER].into_iter().enumerate() {
             let request = discovery::DeltaDiscoveryRequest {
@@ -107,7 +129,10 @@ impl Client {
                 initial_resource_versions: self.state.versions(kind),
                 ..Default::default()
             };
-            sender.send(request).await.map_err(|_| "the request stream is closed")?;
+            sender
+                .send(request)
+                .await
+                .map_err(|_| "the request stream is closed")?;
         }
         let answers = AggregatedDiscoveryServiceClient::new(channel)
             .max_decoding_message_size(LARGEST_MESSAGE)
@@ -140,10 +165,17 @@ impl Client {
                 type_url: kind.into(),
                 resource_names_subscribe: subscribe,
                 resource_names_unsubscribe: unsubscribe,
-                initial_resource_versions: if first { self.state.versions(kind) } else { Default::default() },
+                initial_resource_versions: if first {
+                    self.state.versions(kind)
+                } else {
+                    Default::default()
+                },
                 ..Default::default()
             };
-            requests.send(request).await.map_err(|_| "the request stream is closed")?;
+            requests
+                .send(request)
+                .await
+                .map_err(|_| "the request stream is closed")?;
         }
         Ok(())
     }
@@ -154,8 +186,16 @@ impl Client {
         requests: &mut mpsc::Sender<discovery::DeltaDiscoveryRequest>,
     ) -> Result<(), String> {
         let error_detail = self.state.apply(&answer).err().map(|message| {
-            tracing::warn!(kind = answer.type_url, message, "refused what the control plane sent");
-            Status { code: INVALID_ARGUMENT, message, details: Vec::new() }
+            tracing::warn!(
+                kind = answer.type_url,
+                message,
+                "refused what the control plane sent"
+            );
+            Status {
+                code: INVALID_ARGUMENT,
+                message,
+                details: Vec::new(),
+            }
         });
         let acknowledgement = discovery::DeltaDiscoveryRequest {
             type_url: answer.type_url,
@@ -163,10 +203,17 @@ impl Client {
             error_detail,
             ..Default::default()
         };
-        requests.send(acknowledgement).await.map_err(|_| "the request stream is closed".into())
+        requests
+            .send(acknowledgement)
+            .await
+            .map_err(|_| "the request stream is closed".into())
     }
 
-    async fn open_secrets(&self, channel: Channel, wanted: BTreeSet<Arc<str>>) -> Result<Secrets, String> {
+    async fn open_secrets(
+        &self,
+        channel: Channel,
+        wanted: BTreeSet<Arc<str>>,
+    ) -> Result<Secrets, String> {
         let (sender, receiver) = mpsc::channel(REQUESTS);
         let names = wanted.iter().map(ToString::to_string).collect::<Vec<_>>();
         let request = discovery::DiscoveryRequest {
@@ -175,13 +222,21 @@ impl Client {
             type_url: SECRET.into(),
             ..Default::default()
         };
-        sender.send(request).await.map_err(|_| "the request stream is closed")?;
+        sender
+            .send(request)
+            .await
+            .map_err(|_| "the request stream is closed")?;
         let answers = SecretDiscoveryServiceClient::new(channel)
             .stream_secrets(ReceiverStream::new(receiver))
             .await
             .map_err(|status| said(&status))?
             .into_inner();
-        Ok(Secrets { asked: wanted, names, requests: sender, answers })
+        Ok(Secrets {
+            asked: wanted,
+            names,
+            requests: sender,
+            answers,
+        })
     }
 
     async fn take_secrets(
@@ -189,11 +244,21 @@ impl Client {
         answer: discovery::DiscoveryResponse,
         secrets: Option<&mut Secrets>,
     ) -> Result<(), String> {
-        let error_detail = self.state.apply_secrets(&answer.version_info, &answer.resources).err().map(|message| {
-            tracing::warn!(message, "refused the secrets that the node sent");
-            Status { code: INVALID_ARGUMENT, message, details: Vec::new() }
-        });
-        let Some(secrets) = secrets else { return Ok(()) };
+        let error_detail = self
+            .state
+            .apply_secrets(&answer.version_info, &answer.resources)
+            .err()
+            .map(|message| {
+                tracing::warn!(message, "refused the secrets that the node sent");
+                Status {
+                    code: INVALID_ARGUMENT,
+                    message,
+                    details: Vec::new(),
+                }
+            });
+        let Some(secrets) = secrets else {
+            return Ok(());
+        };
         let acknowledgement = discovery::DiscoveryRequest {
             resource_names: secrets.names.clone(),
             type_url: SECRET.into(),
@@ -202,7 +267,11 @@ impl Client {
             error_detail,
             ..Default::default()
         };
-        secrets.requests.send(acknowledgement).await.map_err(|_| "the request stream is closed".into())
+        secrets
+            .requests
+            .send(acknowledgement)
+            .await
+            .map_err(|_| "the request stream is closed".into())
     }
 
     fn publish(&mut self) {
@@ -217,7 +286,9 @@ impl Client {
                     return;
                 }
                 Some(deadline) if Instant::now() < deadline => return,
-                Some(_) => tracing::warn!("starting without all that the listeners and clusters mention"),
+                Some(_) => {
+                    tracing::warn!("starting without all that the listeners and clusters mention")
+                }
             }
         }
         self.first_deadline = None;
@@ -232,7 +303,9 @@ struct Secrets {
     answers: tonic::Streaming<discovery::DiscoveryResponse>,
 }
 
-async fn next_secrets(secrets: &mut Option<Secrets>) -> Result<discovery::DiscoveryResponse, String> {
+async fn next_secrets(
+    secrets: &mut Option<Secrets>,
+) -> Result<discovery::DiscoveryResponse, String> {
     match secrets {
         None => std::future::pending().await,
         Some(secrets) => secrets

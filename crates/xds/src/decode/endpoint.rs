@@ -18,7 +18,10 @@ pub fn load_assignment(told: &endpoint::ClusterLoadAssignment) -> Decoded<Cluste
         .enumerate()
         .map(|(index, locality)| locality_endpoints(locality).at(&format!("endpoints[{index}]")))
         .collect::<Decoded<_>>()?;
-    let factor = told.policy.as_ref().and_then(|policy| number(policy.overprovisioning_factor.as_ref()));
+    let factor = told
+        .policy
+        .as_ref()
+        .and_then(|policy| number(policy.overprovisioning_factor.as_ref()));
     Ok(ClusterLoadAssignment {
         cluster: told.cluster_name.as_str().into(),
         localities,
@@ -29,7 +32,11 @@ pub fn load_assignment(told: &endpoint::ClusterLoadAssignment) -> Decoded<Cluste
 fn locality_endpoints(told: &endpoint::LocalityLbEndpoints) -> Decoded<LocalityEndpoints> {
     let locality = told.locality.clone().unwrap_or_default();
     Ok(LocalityEndpoints {
-        locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
+        locality: Locality {
+            region: locality.region,
+            zone: locality.zone,
+            sub_zone: locality.sub_zone,
+        },
         priority: told.priority,
         weight: number(told.load_balancing_weight.as_ref()),
         endpoints: told
@@ -50,7 +57,9 @@ fn lb_endpoint(told: &endpoint::LbEndpoint) -> Decoded<Endpoint> {
     Ok(Endpoint {
         address: address(host.address.as_ref())?,
         hostname: host.hostname.clone(),
-        weight: number(told.load_balancing_weight.as_ref()).unwrap_or(1).max(1),
+        weight: number(told.load_balancing_weight.as_ref())
+            .unwrap_or(1)
+            .max(1),
         health: health(told.health_status)?,
         transport_labels: metadata_strings(metadata, "envoy.transport_socket_match"),
         subset_labels: metadata_strings(metadata, "envoy.lb"),
@@ -64,11 +73,16 @@ fn address(told: Option<&core::Address>) -> Decoded<EndpointAddress> {
             let port = port(socket)?;
             Ok(match socket.address.parse() {
                 Ok(ip) => EndpointAddress::Socket(std::net::SocketAddr::new(ip, port)),
-                Err(_) => EndpointAddress::Name { host: socket.address.clone(), port },
+                Err(_) => EndpointAddress::Name {
+                    host: socket.address.clone(),
+                    port,
+                },
             })
         }
         Some(core::address::Address::Pipe(pipe)) => Ok(EndpointAddress::Pipe(pipe.path.clone())),
-        other => Err(format!("address: expected a socket address or a pipe, found {other:?}")),
+        other => Err(format!(
+            "address: expected a socket address or a pipe, found {other:?}"
+        )),
     }
 }
 

@@ -13,16 +13,16 @@ use hauberk_config::connection_manager::Upgrade;
 use hauberk_config::fault::{AbortStatus, Fault, FaultAbort, FaultDelay, Fraction};
 use hauberk_config::matcher::{QueryMatch, QueryMatcher};
 use hauberk_config::route::{
-    AppendAction, BackOff, ClusterTarget, CorsPolicy, DirectResponse, FilterOverride, Forward, HashPolicy, HashSource,
-    HeaderAddition, HeaderMutations, HostRewrite, Mirror, Overrides, PathMatch, PathRewrite, Priority, Redirect,
-    RedirectPath, RedirectScheme, RequireTls, RetryOn, RetryPolicy, Route, RouteAction, RouteConfiguration,
-    RouteMatch, VirtualHost, WeightedCluster,
+    AppendAction, BackOff, ClusterTarget, CorsPolicy, DirectResponse, FilterOverride, Forward,
+    HashPolicy, HashSource, HeaderAddition, HeaderMutations, HostRewrite, Mirror, Overrides,
+    PathMatch, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme, RequireTls, RetryOn,
+    RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
 };
 
 use super::rbac;
 use super::value::{
-    duration, fraction, header_matchers, inline, limit, limit_or, metadata_strings, number, on, pattern, regex,
-    runtime_fraction, string_matcher,
+    duration, fraction, header_matchers, inline, limit, limit_or, metadata_strings, number, on,
+    pattern, regex, runtime_fraction, string_matcher,
 };
 use super::{At, Decoded, required, unpack};
 
@@ -41,7 +41,11 @@ pub fn route_configuration(told: &route::RouteConfiguration) -> Decoded<RouteCon
         virtual_hosts: told
             .virtual_hosts
             .iter()
-            .map(|host| virtual_host(host).map(Arc::new).at(&format!("virtual_hosts[{}]", host.name)))
+            .map(|host| {
+                virtual_host(host)
+                    .map(Arc::new)
+                    .at(&format!("virtual_hosts[{}]", host.name))
+            })
             .collect::<Decoded<_>>()?,
         headers: mutations(
             &told.request_headers_to_add,
@@ -51,7 +55,8 @@ pub fn route_configuration(told: &route::RouteConfiguration) -> Decoded<RouteCon
         )?,
         ignore_port_in_host: told.ignore_port_in_host_matching,
         most_specific_headers_win: told.most_specific_header_mutations_wins,
-        max_direct_response_body: number(told.max_direct_response_body_size_bytes.as_ref()).unwrap_or(DIRECT_BODY),
+        max_direct_response_body: number(told.max_direct_response_body_size_bytes.as_ref())
+            .unwrap_or(DIRECT_BODY),
         overrides: overrides(&told.typed_per_filter_config)?,
         mirrors: mirrors(&told.request_mirror_policies)?,
     })
@@ -64,12 +69,20 @@ fn virtual_host(told: &route::VirtualHost) -> Decoded<VirtualHost> {
     }
     Ok(VirtualHost {
         name: told.name.as_str().into(),
-        domains: told.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        domains: told
+            .domains
+            .iter()
+            .map(|domain| domain.to_ascii_lowercase())
+            .collect(),
         routes: told
             .routes
             .iter()
             .enumerate()
-            .map(|(index, one)| one_route(one).map(Arc::new).at(&format!("routes[{index}] {}", one.name)))
+            .map(|(index, one)| {
+                one_route(one)
+                    .map(Arc::new)
+                    .at(&format!("routes[{index}] {}", one.name))
+            })
             .collect::<Decoded<_>>()?,
         headers: mutations(
             &told.request_headers_to_add,
@@ -81,10 +94,23 @@ fn virtual_host(told: &route::VirtualHost) -> Decoded<VirtualHost> {
             Ok(T::None) => RequireTls::No,
             Ok(T::ExternalOnly) => RequireTls::ExternalOnly,
             Ok(T::All) => RequireTls::All,
-            Err(_) => return Err(format!("require_tls: expected a known one, found {}", told.require_tls)),
+            Err(_) => {
+                return Err(format!(
+                    "require_tls: expected a known one, found {}",
+                    told.require_tls
+                ));
+            }
         },
-        retry: told.retry_policy.as_ref().map(retry_policy).transpose()?.map(Arc::new),
-        hedge_on_per_try_timeout: told.hedge_policy.as_ref().is_some_and(|hedge| hedge.hedge_on_per_try_timeout),
+        retry: told
+            .retry_policy
+            .as_ref()
+            .map(retry_policy)
+            .transpose()?
+            .map(Arc::new),
+        hedge_on_per_try_timeout: told
+            .hedge_policy
+            .as_ref()
+            .is_some_and(|hedge| hedge.hedge_on_per_try_timeout),
         include_attempt_count_in_request: told.include_request_attempt_count,
         include_attempt_count_in_response: told.include_attempt_count_in_response,
         overrides: overrides(&told.typed_per_filter_config)?,
@@ -98,10 +124,15 @@ fn one_route(told: &route::Route) -> Decoded<Route> {
         A::Route(action) => RouteAction::Forward(Box::new(forward(action).at("route")?)),
         A::Redirect(action) => RouteAction::Redirect(redirect(action).at("redirect")?),
         A::DirectResponse(action) => RouteAction::Direct(DirectResponse {
-            status: u16::try_from(action.status).map_err(|_| format!("status: found {}", action.status))?,
+            status: u16::try_from(action.status)
+                .map_err(|_| format!("status: found {}", action.status))?,
             body: inline(action.body.as_ref()).at("body")?,
         }),
-        other => return Err(format!("action: expected route, redirect or direct_response, found {other:?}")),
+        other => {
+            return Err(format!(
+                "action: expected route, redirect or direct_response, found {other:?}"
+            ));
+        }
     };
     Ok(Route {
         name: told.name.as_str().into(),
@@ -114,14 +145,23 @@ fn one_route(told: &route::Route) -> Decoded<Route> {
             &told.response_headers_to_remove,
         )?,
         overrides: overrides(&told.typed_per_filter_config)?,
-        metadata: metadata_strings(told.metadata.as_ref(), "istio").into_iter().collect(),
-        operation: told.decorator.as_ref().map(|decorator| decorator.operation.clone()),
+        metadata: metadata_strings(told.metadata.as_ref(), "istio")
+            .into_iter()
+            .collect(),
+        operation: told
+            .decorator
+            .as_ref()
+            .map(|decorator| decorator.operation.clone()),
     })
 }
 
 fn route_match(told: &route::RouteMatch) -> Decoded<RouteMatch> {
     use route::route_match::PathSpecifier as P;
-    if !told.cookies.is_empty() || told.tls_context.is_some() || !told.dynamic_metadata.is_empty() || !told.filter_state.is_empty() {
+    if !told.cookies.is_empty()
+        || told.tls_context.is_some()
+        || !told.dynamic_metadata.is_empty()
+        || !told.filter_state.is_empty()
+    {
         return Err("cookies, tls_context, dynamic_metadata, filter_state: not honoured".into());
     }
     Ok(RouteMatch {
@@ -131,11 +171,17 @@ fn route_match(told: &route::RouteMatch) -> Decoded<RouteMatch> {
             P::PathSeparatedPrefix(text) => PathMatch::SeparatedPrefix(text.clone()),
             P::SafeRegex(value) => PathMatch::Regex(regex(value)?),
             P::ConnectMatcher(_) => PathMatch::Connect,
-            other @ P::PathMatchPolicy(_) => return Err(format!("path: not understood: {other:?}")),
+            other @ P::PathMatchPolicy(_) => {
+                return Err(format!("path: not understood: {other:?}"));
+            }
         },
         case_sensitive: told.case_sensitive.as_ref().is_none_or(|value| value.value),
         headers: header_matchers(&told.headers)?,
-        query: told.query_parameters.iter().map(query_matcher).collect::<Decoded<_>>()?,
+        query: told
+            .query_parameters
+            .iter()
+            .map(query_matcher)
+            .collect::<Decoded<_>>()?,
         share: match &told.runtime_fraction {
             Some(share) => Some(runtime_fraction(Some(share))?),
             None => None,
@@ -151,13 +197,22 @@ fn query_matcher(told: &route::QueryParameterMatcher) -> Decoded<QueryMatcher> {
         Some(Q::PresentMatch(present)) => QueryMatch::Present(*present),
         Some(Q::StringMatch(text)) => QueryMatch::String(string_matcher(text).at(&told.name)?),
     };
-    Ok(QueryMatcher { name: told.name.clone(), matches })
+    Ok(QueryMatcher {
+        name: told.name.clone(),
+        matches,
+    })
 }
 
 fn forward(told: &route::RouteAction) -> Decoded<Forward> {
     use route::route_action::ClusterNotFoundResponseCode as N;
-    if told.cors.is_some() || !told.rate_limits.is_empty() || told.internal_redirect_policy.is_some() || told.metadata_match.is_some() {
-        return Err("cors, rate_limits, internal_redirect_policy, metadata_match: not honoured".into());
+    if told.cors.is_some()
+        || !told.rate_limits.is_empty()
+        || told.internal_redirect_policy.is_some()
+        || told.metadata_match.is_some()
+    {
+        return Err(
+            "cors, rate_limits, internal_redirect_policy, metadata_match: not honoured".into(),
+        );
     }
     Ok(Forward {
         target: target(told)?,
@@ -169,7 +224,10 @@ fn forward(told: &route::RouteAction) -> Decoded<Forward> {
         path_rewrite: match (&told.regex_rewrite, told.prefix_rewrite.as_str()) {
             (Some(rewrite), _) => {
                 let (pattern, substitution) = substitution(rewrite).at("regex_rewrite")?;
-                Some(PathRewrite::Regex { pattern, substitution })
+                Some(PathRewrite::Regex {
+                    pattern,
+                    substitution,
+                })
             }
             (None, "") => None,
             (None, prefix) => Some(PathRewrite::Prefix(prefix.to_owned())),
@@ -179,15 +237,32 @@ fn forward(told: &route::RouteAction) -> Decoded<Forward> {
         timeout: limit_or(told.timeout.as_ref(), ROUTE_TIMEOUT)?,
         idle_timeout: told.idle_timeout.as_ref().map(duration).transpose()?,
         max_grpc_timeout: told.max_grpc_timeout.as_ref().map(duration).transpose()?,
-        retry: told.retry_policy.as_ref().map(retry_policy).transpose().at("retry_policy")?.map(Arc::new),
-        hash_policy: told.hash_policy.iter().map(hash_policy).collect::<Decoded<_>>()?,
+        retry: told
+            .retry_policy
+            .as_ref()
+            .map(retry_policy)
+            .transpose()
+            .at("retry_policy")?
+            .map(Arc::new),
+        hash_policy: told
+            .hash_policy
+            .iter()
+            .map(hash_policy)
+            .collect::<Decoded<_>>()?,
         mirrors: mirrors(&told.request_mirror_policies)?,
         cors: None,
-        priority: if told.priority == core::RoutingPriority::High as i32 { Priority::High } else { Priority::Default },
+        priority: if told.priority == core::RoutingPriority::High as i32 {
+            Priority::High
+        } else {
+            Priority::Default
+        },
         upgrades: told
             .upgrade_configs
             .iter()
-            .map(|one| Upgrade { kind: one.upgrade_type.clone(), enabled: one.enabled.as_ref().is_none_or(|e| e.value) })
+            .map(|one| Upgrade {
+                kind: one.upgrade_type.clone(),
+                enabled: one.enabled.as_ref().is_none_or(|e| e.value),
+            })
             .collect(),
     })
 }
@@ -198,7 +273,11 @@ fn target(told: &route::RouteAction) -> Decoded<ClusterTarget> {
         C::Cluster(name) => Ok(ClusterTarget::Single(name.as_str().into())),
         C::ClusterHeader(name) => Ok(ClusterTarget::Header(name.to_ascii_lowercase())),
         C::WeightedClusters(weighted) => {
-            let clusters = weighted.clusters.iter().map(weighted_cluster).collect::<Decoded<Vec<_>>>()?;
+            let clusters = weighted
+                .clusters
+                .iter()
+                .map(weighted_cluster)
+                .collect::<Decoded<Vec<_>>>()?;
             if clusters.iter().all(|cluster| cluster.weight == 0) {
                 return Err("weighted_clusters: expected weights above 0, found none".into());
             }
@@ -219,12 +298,17 @@ fn weighted_cluster(told: &route::weighted_cluster::ClusterWeight) -> Decoded<We
             &told.response_headers_to_add,
             &told.response_headers_to_remove,
         )?,
-        host_rewrite: told.host_rewrite_specifier.as_ref().map(|H::HostRewriteLiteral(host)| host.clone()),
+        host_rewrite: told
+            .host_rewrite_specifier
+            .as_ref()
+            .map(|H::HostRewriteLiteral(host)| host.clone()),
         overrides: overrides(&told.typed_per_filter_config)?,
     })
 }
 
-fn host_rewrite(told: Option<&route::route_action::HostRewriteSpecifier>) -> Decoded<Option<HostRewrite>> {
+fn host_rewrite(
+    told: Option<&route::route_action::HostRewriteSpecifier>,
+) -> Decoded<Option<HostRewrite>> {
     use route::route_action::HostRewriteSpecifier as H;
     Ok(match told {
         None => None,
@@ -233,18 +317,26 @@ fn host_rewrite(told: Option<&route::route_action::HostRewriteSpecifier>) -> Dec
         Some(H::HostRewriteHeader(name)) => Some(HostRewrite::Header(name.to_ascii_lowercase())),
         Some(H::HostRewritePathRegex(rewrite)) => {
             let (pattern, substitution) = substitution(rewrite)?;
-            Some(HostRewrite::PathRegex { pattern, substitution })
+            Some(HostRewrite::PathRegex {
+                pattern,
+                substitution,
+            })
         }
         Some(other) => return Err(format!("host_rewrite: not understood: {other:?}")),
     })
 }
 
 fn substitution(told: &matcher::RegexMatchAndSubstitute) -> Decoded<(String, String)> {
-    Ok((pattern(&required(told.pattern.as_ref(), "pattern")?.regex)?, told.substitution.clone()))
+    Ok((
+        pattern(&required(told.pattern.as_ref(), "pattern")?.regex)?,
+        told.substitution.clone(),
+    ))
 }
 
 fn redirect(told: &route::RedirectAction) -> Decoded<Redirect> {
-    use route::redirect_action::{PathRewriteSpecifier as P, RedirectResponseCode as R, SchemeRewriteSpecifier as S};
+    use route::redirect_action::{
+        PathRewriteSpecifier as P, RedirectResponseCode as R, SchemeRewriteSpecifier as S,
+    };
     Ok(Redirect {
         scheme: match &told.scheme_rewrite_specifier {
             Some(S::HttpsRedirect(true)) => RedirectScheme::Https,
@@ -262,7 +354,10 @@ fn redirect(told: &route::RedirectAction) -> Decoded<Redirect> {
             Some(P::PrefixRewrite(prefix)) => RedirectPath::Prefix(prefix.clone()),
             Some(P::RegexRewrite(rewrite)) => {
                 let (pattern, substitution) = substitution(rewrite)?;
-                RedirectPath::Regex { pattern, substitution }
+                RedirectPath::Regex {
+                    pattern,
+                    substitution,
+                }
             }
         },
         status: match R::try_from(told.response_code) {
@@ -271,7 +366,12 @@ fn redirect(told: &route::RedirectAction) -> Decoded<Redirect> {
             Ok(R::SeeOther) => 303,
             Ok(R::TemporaryRedirect) => 307,
             Ok(R::PermanentRedirect) => 308,
-            Err(_) => return Err(format!("response_code: expected a known one, found {}", told.response_code)),
+            Err(_) => {
+                return Err(format!(
+                    "response_code: expected a known one, found {}",
+                    told.response_code
+                ));
+            }
         },
         strip_query: told.strip_query,
     })
@@ -281,7 +381,9 @@ fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {
     let (on, mut status_codes) = RetryOn::parse(&told.retry_on)
         .map_err(|word| format!("retry_on: expected a known condition, found {word:?}"))?;
     for code in &told.retriable_status_codes {
-        status_codes.push(u16::try_from(*code).map_err(|_| format!("retriable_status_codes: found {code}"))?);
+        status_codes.push(
+            u16::try_from(*code).map_err(|_| format!("retriable_status_codes: found {code}"))?,
+        );
     }
     let previous = told
         .retry_host_predicate
@@ -291,7 +393,10 @@ fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {
         None => BackOff::default(),
         Some(told) => {
             let base = duration(required(told.base_interval.as_ref(), "base_interval")?)?;
-            BackOff { base, maximum: told.max_interval.as_ref().map_or(Ok(base * 10), duration)? }
+            BackOff {
+                base,
+                maximum: told.max_interval.as_ref().map_or(Ok(base * 10), duration)?,
+            }
         }
     };
     Ok(RetryPolicy {
@@ -321,7 +426,10 @@ fn hash_policy(told: &route::route_action::HashPolicy) -> Decoded<HashPolicy> {
         P::QueryParameter(query) => HashSource::QueryParameter(query.name.clone()),
         other @ P::FilterState(_) => return Err(format!("hash_policy: not understood: {other:?}")),
     };
-    Ok(HashPolicy { source, terminal: told.terminal })
+    Ok(HashPolicy {
+        source,
+        terminal: told.terminal,
+    })
 }
 
 fn mirrors(told: &[route::route_action::RequestMirrorPolicy]) -> Decoded<Vec<Mirror>> {
@@ -359,9 +467,18 @@ fn addition(told: &core::HeaderValueOption) -> Decoded<HeaderAddition> {
         Ok(A::AddIfAbsent) => AppendAction::AddIfAbsent,
         Ok(A::OverwriteIfExistsOrAdd) => AppendAction::OverwriteOrAdd,
         Ok(A::OverwriteIfExists) => AppendAction::OverwriteIfPresent,
-        Err(_) => return Err(format!("append_action: expected a known one, found {}", told.append_action)),
+        Err(_) => {
+            return Err(format!(
+                "append_action: expected a known one, found {}",
+                told.append_action
+            ));
+        }
     };
-    let action = if told.append.as_ref().is_some_and(|append| !append.value) { AppendAction::OverwriteOrAdd } else { action };
+    let action = if told.append.as_ref().is_some_and(|append| !append.value) {
+        AppendAction::OverwriteOrAdd
+    } else {
+        action
+    };
     Ok(HeaderAddition {
         name: header.key.to_ascii_lowercase(),
         value: header.value.clone(),
@@ -381,7 +498,11 @@ fn overrides(told: &HashMap<String, pb::Any>) -> Decoded<Overrides> {
                 let told: filters::rbac::v3::RbacPerRoute = unpack(any, RBAC)?;
                 FilterOverride::Rbac(told.rbac.as_ref().map(rbac::http_filter).transpose()?)
             }
-            _ => return Err(format!("typed_per_filter_config[{name}]: not understood: {kind:?}")),
+            _ => {
+                return Err(format!(
+                    "typed_per_filter_config[{name}]: not understood: {kind:?}"
+                ));
+            }
         };
         found.insert(name.as_str().into(), setting);
     }
@@ -395,9 +516,10 @@ pub fn fault(told: &filters::fault::v3::HttpFault) -> Decoded<Fault> {
     let delay = match &told.delay {
         None => None,
         Some(delay) => match &delay.fault_delay_secifier {
-            Some(D::FixedDelay(fixed)) => {
-                Some(FaultDelay { duration: duration(fixed)?, share: share(delay.percentage.as_ref())? })
-            }
+            Some(D::FixedDelay(fixed)) => Some(FaultDelay {
+                duration: duration(fixed)?,
+                share: share(delay.percentage.as_ref())?,
+            }),
             other => return Err(format!("delay: expected fixed_delay, found {other:?}")),
         },
     };
@@ -405,13 +527,16 @@ pub fn fault(told: &filters::fault::v3::HttpFault) -> Decoded<Fault> {
         None => None,
         Some(abort) => {
             let status = match &abort.error_type {
-                Some(E::HttpStatus(status)) => {
-                    AbortStatus::Http(u16::try_from(*status).map_err(|_| format!("http_status: found {status}"))?)
-                }
+                Some(E::HttpStatus(status)) => AbortStatus::Http(
+                    u16::try_from(*status).map_err(|_| format!("http_status: found {status}"))?,
+                ),
                 Some(E::GrpcStatus(status)) => AbortStatus::Grpc(*status),
                 other => return Err(format!("abort: expected a status, found {other:?}")),
             };
-            Some(FaultAbort { status, share: share(abort.percentage.as_ref())? })
+            Some(FaultAbort {
+                status,
+                share: share(abort.percentage.as_ref())?,
+            })
         }
     };
     Ok(Fault {
@@ -424,14 +549,24 @@ pub fn fault(told: &filters::fault::v3::HttpFault) -> Decoded<Fault> {
 
 fn cors(told: &filters::cors::v3::CorsPolicy) -> Decoded<CorsPolicy> {
     Ok(CorsPolicy {
-        allow_origins: told.allow_origin_string_match.iter().map(string_matcher).collect::<Decoded<_>>()?,
+        allow_origins: told
+            .allow_origin_string_match
+            .iter()
+            .map(string_matcher)
+            .collect::<Decoded<_>>()?,
         allow_methods: told.allow_methods.clone(),
         allow_headers: told.allow_headers.clone(),
         expose_headers: told.expose_headers.clone(),
         max_age: told.max_age.clone(),
         allow_credentials: on(told.allow_credentials.as_ref()),
-        forward_not_matching_preflights: told.forward_not_matching_preflights.as_ref().is_none_or(|value| value.value),
+        forward_not_matching_preflights: told
+            .forward_not_matching_preflights
+            .as_ref()
+            .is_none_or(|value| value.value),
         enabled: runtime_fraction(told.filter_enabled.as_ref())?,
-        shadow_enabled: told.shadow_enabled.as_ref().map_or(Ok(Fraction::NEVER), |share| runtime_fraction(Some(share)))?,
+        shadow_enabled: told
+            .shadow_enabled
+            .as_ref()
+            .map_or(Ok(Fraction::NEVER), |share| runtime_fraction(Some(share)))?,
     })
 }

@@ -29,7 +29,10 @@ pub fn network_filter(told: &network::Rbac) -> Decoded<RbacFilter> {
 }
 
 fn filter(told: Option<&rbac::Rbac>, shadow: Option<&rbac::Rbac>) -> Decoded<RbacFilter> {
-    Ok(RbacFilter { rules: told.map(rules).transpose()?, shadow_rules: shadow.map(rules).transpose()? })
+    Ok(RbacFilter {
+        rules: told.map(rules).transpose()?,
+        shadow_rules: shadow.map(rules).transpose()?,
+    })
 }
 
 fn rules(told: &rbac::Rbac) -> Decoded<Arc<Rbac>> {
@@ -38,7 +41,12 @@ fn rules(told: &rbac::Rbac) -> Decoded<Arc<Rbac>> {
         Ok(A::Allow) => RbacAction::Allow,
         Ok(A::Deny) => RbacAction::Deny,
         Ok(A::Log) => RbacAction::Log,
-        Err(_) => return Err(format!("action: expected ALLOW, DENY or LOG, found {}", told.action)),
+        Err(_) => {
+            return Err(format!(
+                "action: expected ALLOW, DENY or LOG, found {}",
+                told.action
+            ));
+        }
     };
     let mut names: Vec<&String> = told.policies.keys().collect();
     names.sort();
@@ -51,18 +59,33 @@ fn rules(told: &rbac::Rbac) -> Decoded<Arc<Rbac>> {
 
 fn policy(name: &str, told: &rbac::Policy) -> Decoded<Policy> {
     if told.condition.is_some() || told.checked_condition.is_some() {
-        return Err("condition: expected permissions and principals alone, found a CEL condition".into());
+        return Err(
+            "condition: expected permissions and principals alone, found a CEL condition".into(),
+        );
     }
     Ok(Policy {
         name: name.into(),
-        permissions: told.permissions.iter().map(permission).collect::<Decoded<_>>()?,
-        principals: told.principals.iter().map(principal).collect::<Decoded<_>>()?,
+        permissions: told
+            .permissions
+            .iter()
+            .map(permission)
+            .collect::<Decoded<_>>()?,
+        principals: told
+            .principals
+            .iter()
+            .map(principal)
+            .collect::<Decoded<_>>()?,
     })
 }
 
 fn permission(told: &rbac::Permission) -> Decoded<Permission> {
     use rbac::permission::Rule as R;
-    let set = |set: &rbac::permission::Set| set.rules.iter().map(permission).collect::<Decoded<Vec<_>>>();
+    let set = |set: &rbac::permission::Set| {
+        set.rules
+            .iter()
+            .map(permission)
+            .collect::<Decoded<Vec<_>>>()
+    };
     Ok(match required(told.rule.as_ref(), "permission")? {
         R::Any(true) => Permission::Any,
         R::AndRules(rules) => Permission::And(set(rules)?),
@@ -72,11 +95,17 @@ fn permission(told: &rbac::Permission) -> Decoded<Permission> {
         R::UrlPath(path) => Permission::UrlPath(path_matcher(path)?),
         R::DestinationIp(range) => Permission::DestinationIp(prefix_range(range)?),
         R::DestinationPort(port) => Permission::DestinationPort(
-            u16::try_from(*port).map_err(|_| format!("destination_port: expected at most 65535, found {port}"))?,
+            u16::try_from(*port)
+                .map_err(|_| format!("destination_port: expected at most 65535, found {port}"))?,
         ),
         R::DestinationPortRange(range) => {
-            let bound = |port| u32::try_from(port).map_err(|_| format!("destination_port_range: found {port}"));
-            Permission::DestinationPortRange { start: bound(range.start)?, end: bound(range.end)? }
+            let bound = |port| {
+                u32::try_from(port).map_err(|_| format!("destination_port_range: found {port}"))
+            };
+            Permission::DestinationPortRange {
+                start: bound(range.start)?,
+                end: bound(range.end)?,
+            }
         }
         R::RequestedServerName(name) => Permission::RequestedServerName(string_matcher(name)?),
         R::Metadata(metadata) => Permission::Metadata(metadata_matcher(metadata)?),
@@ -86,15 +115,19 @@ fn permission(told: &rbac::Permission) -> Decoded<Permission> {
 
 fn principal(told: &rbac::Principal) -> Decoded<Principal> {
     use rbac::principal::Identifier as I;
-    let set = |set: &rbac::principal::Set| set.ids.iter().map(principal).collect::<Decoded<Vec<_>>>();
+    let set =
+        |set: &rbac::principal::Set| set.ids.iter().map(principal).collect::<Decoded<Vec<_>>>();
     Ok(match required(told.identifier.as_ref(), "principal")? {
         I::Any(true) => Principal::Any,
         I::AndIds(ids) => Principal::And(set(ids)?),
         I::OrIds(ids) => Principal::Or(set(ids)?),
         I::NotId(id) => Principal::Not(Box::new(principal(id)?)),
-        I::Authenticated(told) => {
-            Principal::Authenticated(told.principal_name.as_ref().map(string_matcher).transpose()?)
-        }
+        I::Authenticated(told) => Principal::Authenticated(
+            told.principal_name
+                .as_ref()
+                .map(string_matcher)
+                .transpose()?,
+        ),
         I::SourceIp(range) => Principal::SourceIp(prefix_range(range)?),
         I::DirectRemoteIp(range) => Principal::DirectRemoteIp(prefix_range(range)?),
         I::RemoteIp(range) => Principal::RemoteIp(prefix_range(range)?),
@@ -105,7 +138,11 @@ fn principal(told: &rbac::Principal) -> Decoded<Principal> {
             Some(matcher::filter_state_matcher::Matcher::StringMatch(text)) => {
                 Principal::PeerPrincipal(string_matcher(text)?)
             }
-            other => return Err(format!("filter_state: expected a string match, found {other:?}")),
+            other => {
+                return Err(format!(
+                    "filter_state: expected a string match, found {other:?}"
+                ));
+            }
         },
         other => return Err(format!("principal: not understood: {other:?}")),
     })
@@ -136,20 +173,27 @@ fn metadata_matcher(told: &matcher::MetadataMatcher) -> Decoded<MetadataMatcher>
 
 fn metadata_match(told: &matcher::ValueMatcher) -> Decoded<MetadataMatch> {
     use matcher::value_matcher::MatchPattern as P;
-    Ok(match required(told.match_pattern.as_ref(), "metadata value")? {
-        P::NullMatch(_) => MetadataMatch::Null,
-        P::BoolMatch(value) => MetadataMatch::Bool(*value),
-        P::PresentMatch(value) => MetadataMatch::Present(*value),
-        P::StringMatch(text) => MetadataMatch::String(string_matcher(text)?),
-        P::OrMatch(any) => {
-            MetadataMatch::Or(any.value_matchers.iter().map(metadata_match).collect::<Decoded<_>>()?)
-        }
-        P::ListMatch(list) => match &list.match_pattern {
-            Some(matcher::list_matcher::MatchPattern::OneOf(one)) => {
-                MetadataMatch::OneOf(Box::new(metadata_match(one)?))
+    Ok(
+        match required(told.match_pattern.as_ref(), "metadata value")? {
+            P::NullMatch(_) => MetadataMatch::Null,
+            P::BoolMatch(value) => MetadataMatch::Bool(*value),
+            P::PresentMatch(value) => MetadataMatch::Present(*value),
+            P::StringMatch(text) => MetadataMatch::String(string_matcher(text)?),
+            P::OrMatch(any) => MetadataMatch::Or(
+                any.value_matchers
+                    .iter()
+                    .map(metadata_match)
+                    .collect::<Decoded<_>>()?,
+            ),
+            P::ListMatch(list) => match &list.match_pattern {
+                Some(matcher::list_matcher::MatchPattern::OneOf(one)) => {
+                    MetadataMatch::OneOf(Box::new(metadata_match(one)?))
+                }
+                None => return Err("metadata list: expected one_of, found nothing".into()),
+            },
+            other @ P::DoubleMatch(_) => {
+                return Err(format!("metadata value: not understood: {other:?}"));
             }
-            None => return Err("metadata list: expected one_of, found nothing".into()),
         },
-        other @ P::DoubleMatch(_) => return Err(format!("metadata value: not understood: {other:?}")),
-    })
+    )
 }

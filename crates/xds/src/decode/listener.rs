@@ -7,12 +7,13 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::data::dns::v3 as dns;
-use envoy_types::pb::envoy::extensions::filters as filters;
+use envoy_types::pb::envoy::extensions::filters;
 use envoy_types::pb::google::protobuf::Any;
 use hauberk_config::dns::{DnsRecord, DnsTable};
 use hauberk_config::listener::{
-    Direction, FilterChain, FilterChainMatch, HttpInspection, Inspection, Listener, OriginalSource, SourceKind,
-    TcpProxy, TcpTraffic, TerminalFilter, TlsInspection, Traffic, TransportProtocol, WeightedTcpCluster,
+    Direction, FilterChain, FilterChainMatch, HttpInspection, Inspection, Listener, OriginalSource,
+    SourceKind, TcpProxy, TcpTraffic, TerminalFilter, TlsInspection, Traffic, TransportProtocol,
+    WeightedTcpCluster,
 };
 use hauberk_config::matcher::PrefixRange;
 
@@ -27,7 +28,8 @@ const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.Or
 const ORIGINAL_SRC: &str = "envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
 const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
-const HTTP: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const HTTP: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 /// Tells Envoy which ALPN to offer upstream; this proxy chooses it by what it carries.
 const FILTER_STATE: &str = "envoy.extensions.filters.network.set_filter_state.v3.Config";
 
@@ -35,7 +37,10 @@ const INSPECTION_TIMEOUT: Duration = Duration::from_secs(15);
 const TCP_IDLE: Duration = Duration::from_secs(3600);
 
 pub fn listener(told: &listener::Listener) -> Decoded<Listener> {
-    if told.filter_chain_matcher.is_some() || told.fcds_config.is_some() || !told.additional_addresses.is_empty() {
+    if told.filter_chain_matcher.is_some()
+        || told.fcds_config.is_some()
+        || !told.additional_addresses.is_empty()
+    {
         return Err("filter_chain_matcher, fcds_config, additional_addresses: not honoured".into());
     }
     let (address, udp) = socket_address(told.address.as_ref())?;
@@ -48,7 +53,11 @@ pub fn listener(told: &listener::Listener) -> Decoded<Listener> {
         direction: direction(told.traffic_direction),
         policy_revision: metadata_string(metadata, "hauberk.io", "policy_revision").into(),
         service: metadata_string(metadata, "hauberk.io", "service").into(),
-        traffic: if udp { Traffic::Dns(dns_table(told)?) } else { Traffic::Tcp(tcp(told)?) },
+        traffic: if udp {
+            Traffic::Dns(dns_table(told)?)
+        } else {
+            Traffic::Tcp(tcp(told)?)
+        },
     })
 }
 
@@ -67,7 +76,11 @@ fn tcp(told: &listener::Listener) -> Decoded<TcpTraffic> {
         filter_chains: told
             .filter_chains
             .iter()
-            .map(|chain| filter_chain(chain).map(Arc::new).at(&format!("filter_chains[{}]", chain.name)))
+            .map(|chain| {
+                filter_chain(chain)
+                    .map(Arc::new)
+                    .at(&format!("filter_chains[{}]", chain.name))
+            })
             .collect::<Decoded<_>>()?,
         default_filter_chain: told
             .default_filter_chain
@@ -92,10 +105,19 @@ fn inspection(told: &listener::Listener) -> Decoded<Inspection> {
             TLS_INSPECTOR => found.tls = TlsInspection::On,
             ORIGINAL_DST => {}
             ORIGINAL_SRC => {
-                let told: filters::listener::original_src::v3::OriginalSrc = unpack(any, ORIGINAL_SRC)?;
-                found.original_source = Some(OriginalSource { mark: told.mark, bind_port: told.bind_port });
+                let told: filters::listener::original_src::v3::OriginalSrc =
+                    unpack(any, ORIGINAL_SRC)?;
+                found.original_source = Some(OriginalSource {
+                    mark: told.mark,
+                    bind_port: told.bind_port,
+                });
             }
-            other => return Err(format!("listener_filters[{}]: not understood: {other:?}", filter.name)),
+            other => {
+                return Err(format!(
+                    "listener_filters[{}]: not understood: {other:?}",
+                    filter.name
+                ));
+            }
         }
     }
     Ok(found)
@@ -113,19 +135,29 @@ fn filter_chain(told: &listener::FilterChain) -> Decoded<FilterChain> {
     let mut terminal = None;
     for filter in &told.filters {
         let Some(listener::filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
-            return Err(format!("filters[{}]: expected typed_config, found another", filter.name));
+            return Err(format!(
+                "filters[{}]: expected typed_config, found another",
+                filter.name
+            ));
         };
         if terminal.is_some() {
-            return Err(format!("filters[{}]: expected nothing after the terminal filter", filter.name));
+            return Err(format!(
+                "filters[{}]: expected nothing after the terminal filter",
+                filter.name
+            ));
         }
         let place = format!("filters[{}]", filter.name);
         match any.type_url.rsplit('/').next().unwrap_or_default() {
             RBAC => found_rbac.push(rbac::network_filter(&unpack(any, RBAC)?).at(&place)?),
             TCP_PROXY => {
-                terminal = Some(TerminalFilter::TcpProxy(Arc::new(tcp_proxy(&unpack(any, TCP_PROXY)?).at(&place)?)));
+                terminal = Some(TerminalFilter::TcpProxy(Arc::new(
+                    tcp_proxy(&unpack(any, TCP_PROXY)?).at(&place)?,
+                )));
             }
             HTTP => {
-                terminal = Some(TerminalFilter::Http(Arc::new(http::connection_manager(&unpack(any, HTTP)?).at(&place)?)));
+                terminal = Some(TerminalFilter::Http(Arc::new(
+                    http::connection_manager(&unpack(any, HTTP)?).at(&place)?,
+                )));
             }
             FILTER_STATE => {}
             other => return Err(format!("{place}: not understood: {other:?}")),
@@ -133,11 +165,19 @@ fn filter_chain(told: &listener::FilterChain) -> Decoded<FilterChain> {
     }
     Ok(FilterChain {
         name: told.name.as_str().into(),
-        matches: told.filter_chain_match.as_ref().map_or(Ok(FilterChainMatch::default()), chain_match)?,
+        matches: told
+            .filter_chain_match
+            .as_ref()
+            .map_or(Ok(FilterChainMatch::default()), chain_match)?,
         transport: tls::downstream(told.transport_socket.as_ref()).at("transport_socket")?,
-        transport_timeout: told.transport_socket_connect_timeout.as_ref().map(duration).transpose()?,
+        transport_timeout: told
+            .transport_socket_connect_timeout
+            .as_ref()
+            .map(duration)
+            .transpose()?,
         rbac: found_rbac,
-        terminal: terminal.ok_or("filters: expected tcp_proxy or http_connection_manager, found neither")?,
+        terminal: terminal
+            .ok_or("filters: expected tcp_proxy or http_connection_manager, found neither")?,
     })
 }
 
@@ -146,17 +186,33 @@ fn chain_match(told: &listener::FilterChainMatch) -> Decoded<FilterChainMatch> {
     if !told.address_suffix.is_empty() {
         return Err("filter_chain_match.address_suffix: not honoured".into());
     }
-    let port = |port: u32| u16::try_from(port).map_err(|_| format!("port: expected at most 65535, found {port}"));
-    let ranges = |told: &[core::CidrRange]| told.iter().map(prefix_range).collect::<Decoded<Vec<PrefixRange>>>();
+    let port = |port: u32| {
+        u16::try_from(port).map_err(|_| format!("port: expected at most 65535, found {port}"))
+    };
+    let ranges = |told: &[core::CidrRange]| {
+        told.iter()
+            .map(prefix_range)
+            .collect::<Decoded<Vec<PrefixRange>>>()
+    };
     Ok(FilterChainMatch {
-        destination_port: number(told.destination_port.as_ref()).map(port).transpose()?,
+        destination_port: number(told.destination_port.as_ref())
+            .map(port)
+            .transpose()?,
         destination_ranges: ranges(&told.prefix_ranges)?,
-        server_names: told.server_names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        server_names: told
+            .server_names
+            .iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect(),
         transport_protocol: match told.transport_protocol.as_str() {
             "" => None,
             "tls" => Some(TransportProtocol::Tls),
             "raw_buffer" => Some(TransportProtocol::RawBuffer),
-            other => return Err(format!("transport_protocol: expected tls or raw_buffer, found {other:?}")),
+            other => {
+                return Err(format!(
+                    "transport_protocol: expected tls or raw_buffer, found {other:?}"
+                ));
+            }
         },
         application_protocols: told.application_protocols.clone(),
         direct_source_ranges: ranges(&told.direct_source_prefix_ranges)?,
@@ -164,10 +220,20 @@ fn chain_match(told: &listener::FilterChainMatch) -> Decoded<FilterChainMatch> {
             Ok(S::Any) => SourceKind::Any,
             Ok(S::SameIpOrLoopback) => SourceKind::SameAddressOrLoopback,
             Ok(S::External) => SourceKind::External,
-            Err(_) => return Err(format!("source_type: expected a known one, found {}", told.source_type)),
+            Err(_) => {
+                return Err(format!(
+                    "source_type: expected a known one, found {}",
+                    told.source_type
+                ));
+            }
         },
         source_ranges: ranges(&told.source_prefix_ranges)?,
-        source_ports: told.source_ports.iter().copied().map(port).collect::<Decoded<_>>()?,
+        source_ports: told
+            .source_ports
+            .iter()
+            .copied()
+            .map(port)
+            .collect::<Decoded<_>>()?,
     })
 }
 
@@ -177,11 +243,17 @@ fn tcp_proxy(told: &filters::network::tcp_proxy::v3::TcpProxy) -> Decoded<TcpPro
         return Err("tunneling_config, metadata_match: not honoured".into());
     }
     let clusters = match required(told.cluster_specifier.as_ref(), "cluster_specifier")? {
-        C::Cluster(name) => vec![WeightedTcpCluster { cluster: name.as_str().into(), weight: 1 }],
+        C::Cluster(name) => vec![WeightedTcpCluster {
+            cluster: name.as_str().into(),
+            weight: 1,
+        }],
         C::WeightedClusters(weighted) => weighted
             .clusters
             .iter()
-            .map(|one| WeightedTcpCluster { cluster: one.name.as_str().into(), weight: one.weight })
+            .map(|one| WeightedTcpCluster {
+                cluster: one.name.as_str().into(),
+                weight: one.weight,
+            })
             .collect(),
     };
     if clusters.iter().all(|cluster| cluster.weight == 0) {
@@ -191,7 +263,9 @@ fn tcp_proxy(told: &filters::network::tcp_proxy::v3::TcpProxy) -> Decoded<TcpPro
         stat_prefix: told.stat_prefix.clone(),
         clusters,
         idle_timeout: limit_or(told.idle_timeout.as_ref(), TCP_IDLE)?,
-        max_connect_attempts: number(told.max_connect_attempts.as_ref()).unwrap_or(1).max(1),
+        max_connect_attempts: number(told.max_connect_attempts.as_ref())
+            .unwrap_or(1)
+            .max(1),
         access_logs: access_logs(&told.access_log)?,
         hash_source_ip: !told.hash_policy.is_empty(),
     })
@@ -203,25 +277,55 @@ fn dns_table(told: &listener::Listener) -> Decoded<Arc<DnsTable>> {
     let [filter] = told.listener_filters.as_slice() else {
         return Err("listener_filters: expected one dns_filter on a UDP listener".into());
     };
-    let config: filters::udp::dns_filter::v3::DnsFilterConfig = unpack(listener_filter(filter)?, DNS)?;
-    let source = config.server_config.as_ref().and_then(|server| server.config_source.as_ref());
+    let config: filters::udp::dns_filter::v3::DnsFilterConfig =
+        unpack(listener_filter(filter)?, DNS)?;
+    let source = config
+        .server_config
+        .as_ref()
+        .and_then(|server| server.config_source.as_ref());
     let Some(S::InlineDnsTable(table)) = source else {
         return Err("dns_filter: expected inline_dns_table, found another".into());
     };
     let mut records = HashMap::with_capacity(table.virtual_domains.len());
     for domain in &table.virtual_domains {
-        let config = domain.endpoint.as_ref().and_then(|endpoint| endpoint.endpoint_config.as_ref());
+        let config = domain
+            .endpoint
+            .as_ref()
+            .and_then(|endpoint| endpoint.endpoint_config.as_ref());
         let Some(E::AddressList(list)) = config else {
-            return Err(format!("dns table, {}: expected an address list, found another", domain.name));
+            return Err(format!(
+                "dns table, {}: expected an address list, found another",
+                domain.name
+            ));
         };
         let addresses = list
             .address
             .iter()
-            .map(|text| text.parse().map_err(|_| format!("dns table, {}: expected an address, found {text:?}", domain.name)))
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    format!(
+                        "dns table, {}: expected an address, found {text:?}",
+                        domain.name
+                    )
+                })
+            })
             .collect::<Decoded<_>>()?;
-        let time_to_live = domain.answer_ttl.as_ref().map_or(Ok(Duration::from_secs(30)), duration)?;
+        let time_to_live = domain
+            .answer_ttl
+            .as_ref()
+            .map_or(Ok(Duration::from_secs(30)), duration)?;
         let name = domain.name.trim_end_matches('.').to_ascii_lowercase();
-        records.insert(name, DnsRecord { addresses, time_to_live });
+        records.insert(
+            name,
+            DnsRecord {
+                addresses,
+                time_to_live,
+            },
+        );
     }
-    Ok(Arc::new(DnsTable { records, known_suffixes: Vec::new(), upstream_resolvers: Vec::new() }))
+    Ok(Arc::new(DnsTable {
+        records,
+        known_suffixes: Vec::new(),
+        upstream_resolvers: Vec::new(),
+    }))
 }

@@ -8,8 +8,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::cluster::{
-    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, TcpKeepalive, TransportMatch, UpstreamBind,
-    UpstreamHttp, UpstreamProtocol,
+    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, TcpKeepalive, TransportMatch,
+    UpstreamBind, UpstreamHttp, UpstreamProtocol,
 };
 use hauberk_config::endpoint::ClusterLoadAssignment;
 
@@ -24,16 +24,24 @@ const DNS_REFRESH: Duration = Duration::from_secs(5);
 
 pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
     if told.load_balancing_policy.is_some() || told.lb_subset_config.is_some() {
-        return Err("load_balancing_policy, lb_subset_config: expected lb_policy, found these".into());
+        return Err(
+            "load_balancing_policy, lb_subset_config: expected lb_policy, found these".into(),
+        );
     }
     let http = told
         .typed_extension_protocol_options
         .get(HTTP_OPTIONS)
         .map(|any| unpack::<upstream_http::HttpProtocolOptions>(any, HTTP_OPTIONS))
         .transpose()?;
-    let common = http.as_ref().and_then(|http| http.common_http_protocol_options.as_ref());
+    let common = http
+        .as_ref()
+        .and_then(|http| http.common_http_protocol_options.as_ref());
     let (default_limits, high_priority_limits) = limits(told);
-    let alternate = if told.alt_stat_name.is_empty() { &told.name } else { &told.alt_stat_name };
+    let alternate = if told.alt_stat_name.is_empty() {
+        &told.name
+    } else {
+        &told.alt_stat_name
+    };
     Ok(Cluster {
         name: told.name.as_str().into(),
         alternate_name: alternate.as_str().into(),
@@ -79,7 +87,9 @@ fn discovery(told: &cluster::Cluster) -> Decoded<Discovery> {
     let kind = match &told.cluster_discovery_type {
         None => Ok(D::Static),
         Some(T::Type(kind)) => D::try_from(*kind),
-        Some(T::ClusterType(custom)) => return Err(format!("cluster_type: not understood: {}", custom.name)),
+        Some(T::ClusterType(custom)) => {
+            return Err(format!("cluster_type: not understood: {}", custom.name));
+        }
     };
     let inline = || -> Decoded<Arc<ClusterLoadAssignment>> {
         let assignment = match &told.load_assignment {
@@ -88,15 +98,34 @@ fn discovery(told: &cluster::Cluster) -> Decoded<Discovery> {
         };
         Ok(Arc::new(assignment))
     };
-    let refresh = told.dns_refresh_rate.as_ref().map_or(Ok(DNS_REFRESH), duration)?;
+    let refresh = told
+        .dns_refresh_rate
+        .as_ref()
+        .map_or(Ok(DNS_REFRESH), duration)?;
     match kind {
         Ok(D::Static) => Ok(Discovery::Static(inline()?)),
-        Ok(D::StrictDns) => Ok(Discovery::StrictDns { endpoints: inline()?, refresh }),
-        Ok(D::LogicalDns) => Ok(Discovery::LogicalDns { endpoints: inline()?, refresh }),
+        Ok(D::StrictDns) => Ok(Discovery::StrictDns {
+            endpoints: inline()?,
+            refresh,
+        }),
+        Ok(D::LogicalDns) => Ok(Discovery::LogicalDns {
+            endpoints: inline()?,
+            refresh,
+        }),
         Ok(D::Eds) => {
-            let other = told.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str()).unwrap_or_default();
-            let name = if other.is_empty() { told.name.as_str() } else { other };
-            Ok(Discovery::Eds { service_name: name.into() })
+            let other = told
+                .eds_cluster_config
+                .as_ref()
+                .map(|eds| eds.service_name.as_str())
+                .unwrap_or_default();
+            let name = if other.is_empty() {
+                told.name.as_str()
+            } else {
+                other
+            };
+            Ok(Discovery::Eds {
+                service_name: name.into(),
+            })
         }
         Ok(D::OriginalDst) => {
             let port = match &told.lb_config {
@@ -105,8 +134,12 @@ fn discovery(told: &cluster::Cluster) -> Decoded<Discovery> {
                 }
                 _ => None,
             };
-            let port = port.map(|port| u16::try_from(port).map_err(|_| format!("upstream_port_override: {port}")));
-            Ok(Discovery::OriginalDestination { port: port.transpose()? })
+            let port = port.map(|port| {
+                u16::try_from(port).map_err(|_| format!("upstream_port_override: {port}"))
+            });
+            Ok(Discovery::OriginalDestination {
+                port: port.transpose()?,
+            })
         }
         Err(_) => Err("type: expected a known discovery type".into()),
     }
@@ -114,7 +147,8 @@ fn discovery(told: &cluster::Cluster) -> Decoded<Discovery> {
 
 fn load_balancing(told: &cluster::Cluster) -> Decoded<LoadBalancing> {
     use cluster::cluster::{LbConfig as C, LbPolicy as P};
-    let wide = |value: Option<&pb::UInt64Value>, default| value.map_or(default, |value| value.value);
+    let wide =
+        |value: Option<&pb::UInt64Value>, default| value.map_or(default, |value| value.value);
     match P::try_from(told.lb_policy) {
         Ok(P::RoundRobin) => Ok(LoadBalancing::RoundRobin),
         Ok(P::Random) => Ok(LoadBalancing::Random),
@@ -124,27 +158,36 @@ fn load_balancing(told: &cluster::Cluster) -> Decoded<LoadBalancing> {
                 Some(C::LeastRequestLbConfig(config)) => number(config.choice_count.as_ref()),
                 _ => None,
             };
-            Ok(LoadBalancing::LeastRequest { choices: choices.unwrap_or(2).max(2) })
+            Ok(LoadBalancing::LeastRequest {
+                choices: choices.unwrap_or(2).max(2),
+            })
         }
         Ok(P::RingHash) => {
             let (minimum, maximum) = match &told.lb_config {
-                Some(C::RingHashLbConfig(config)) => {
-                    (config.minimum_ring_size.as_ref(), config.maximum_ring_size.as_ref())
-                }
+                Some(C::RingHashLbConfig(config)) => (
+                    config.minimum_ring_size.as_ref(),
+                    config.maximum_ring_size.as_ref(),
+                ),
                 _ => (None, None),
             };
-            Ok(LoadBalancing::RingHash { minimum_size: wide(minimum, 1024), maximum_size: wide(maximum, 8 << 20) })
+            Ok(LoadBalancing::RingHash {
+                minimum_size: wide(minimum, 1024),
+                maximum_size: wide(maximum, 8 << 20),
+            })
         }
         Ok(P::Maglev) => {
             let size = match &told.lb_config {
                 Some(C::MaglevLbConfig(config)) => config.table_size.as_ref(),
                 _ => None,
             };
-            Ok(LoadBalancing::Maglev { table_size: wide(size, 65_537) })
+            Ok(LoadBalancing::Maglev {
+                table_size: wide(size, 65_537),
+            })
         }
-        Ok(P::LoadBalancingPolicyConfig) | Err(_) => {
-            Err(format!("lb_policy: expected a known one, found {}", told.lb_policy))
-        }
+        Ok(P::LoadBalancingPolicyConfig) | Err(_) => Err(format!(
+            "lb_policy: expected a known one, found {}",
+            told.lb_policy
+        )),
     }
 }
 
@@ -159,11 +202,22 @@ fn panic_threshold(told: &cluster::Cluster) -> u8 {
 
 fn limits(told: &cluster::Cluster) -> (Limits, Limits) {
     let mut found = (Limits::default(), Limits::default());
-    for threshold in told.circuit_breakers.iter().flat_map(|breakers| &breakers.thresholds) {
-        let limits = if threshold.priority == core::RoutingPriority::High as i32 { &mut found.1 } else { &mut found.0 };
+    for threshold in told
+        .circuit_breakers
+        .iter()
+        .flat_map(|breakers| &breakers.thresholds)
+    {
+        let limits = if threshold.priority == core::RoutingPriority::High as i32 {
+            &mut found.1
+        } else {
+            &mut found.0
+        };
         let or = |value: Option<&pb::UInt32Value>, default| number(value).unwrap_or(default);
         limits.max_connections = or(threshold.max_connections.as_ref(), limits.max_connections);
-        limits.max_pending_requests = or(threshold.max_pending_requests.as_ref(), limits.max_pending_requests);
+        limits.max_pending_requests = or(
+            threshold.max_pending_requests.as_ref(),
+            limits.max_pending_requests,
+        );
         limits.max_requests = or(threshold.max_requests.as_ref(), limits.max_requests);
         limits.max_retries = or(threshold.max_retries.as_ref(), limits.max_retries);
     }
@@ -184,7 +238,10 @@ fn outlier_detection(told: &cluster::OutlierDetection) -> Decoded<OutlierDetecti
         consecutive_5xx: or(told.consecutive_5xx.as_ref(), 5),
         enforcing_consecutive_5xx: percent(told.enforcing_consecutive_5xx.as_ref(), 100),
         consecutive_gateway_failure: or(told.consecutive_gateway_failure.as_ref(), 5),
-        enforcing_consecutive_gateway_failure: percent(told.enforcing_consecutive_gateway_failure.as_ref(), 0),
+        enforcing_consecutive_gateway_failure: percent(
+            told.enforcing_consecutive_gateway_failure.as_ref(),
+            0,
+        ),
         split_local_origin_errors: told.split_external_local_origin_errors,
         consecutive_local_origin_failure: or(told.consecutive_local_origin_failure.as_ref(), 5),
         enforcing_consecutive_local_origin_failure: percent(
@@ -197,22 +254,35 @@ fn outlier_detection(told: &cluster::OutlierDetection) -> Decoded<OutlierDetecti
 fn upstream(told: &upstream_http::HttpProtocolOptions) -> Decoded<UpstreamHttp> {
     use upstream_http::http_protocol_options::UpstreamProtocolOptions as U;
     use upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig as P;
-    let (protocol, http2) = match required(told.upstream_protocol_options.as_ref(), "upstream_protocol_options")? {
-        U::ExplicitHttpConfig(explicit) => match required(explicit.protocol_config.as_ref(), "explicit_http_config")? {
-            P::HttpProtocolOptions(_) => (UpstreamProtocol::Http1, None),
-            P::Http2ProtocolOptions(options) => (UpstreamProtocol::Http2, Some(options)),
-            P::Http3ProtocolOptions(_) => return Err("explicit_http_config: HTTP/3 is not spoken".into()),
-        },
-        U::UseDownstreamProtocolConfig(config) => {
-            (UpstreamProtocol::UseDownstream, config.http2_protocol_options.as_ref())
+    let (protocol, http2) = match required(
+        told.upstream_protocol_options.as_ref(),
+        "upstream_protocol_options",
+    )? {
+        U::ExplicitHttpConfig(explicit) => {
+            match required(explicit.protocol_config.as_ref(), "explicit_http_config")? {
+                P::HttpProtocolOptions(_) => (UpstreamProtocol::Http1, None),
+                P::Http2ProtocolOptions(options) => (UpstreamProtocol::Http2, Some(options)),
+                P::Http3ProtocolOptions(_) => {
+                    return Err("explicit_http_config: HTTP/3 is not spoken".into());
+                }
+            }
         }
-        U::AutoConfig(config) => (UpstreamProtocol::Negotiated, config.http2_protocol_options.as_ref()),
+        U::UseDownstreamProtocolConfig(config) => (
+            UpstreamProtocol::UseDownstream,
+            config.http2_protocol_options.as_ref(),
+        ),
+        U::AutoConfig(config) => (
+            UpstreamProtocol::Negotiated,
+            config.http2_protocol_options.as_ref(),
+        ),
     };
     Ok(UpstreamHttp {
         protocol,
         max_concurrent_streams: http2.and_then(|told| number(told.max_concurrent_streams.as_ref())),
-        initial_stream_window: http2.and_then(|told| number(told.initial_stream_window_size.as_ref())),
-        initial_connection_window: http2.and_then(|told| number(told.initial_connection_window_size.as_ref())),
+        initial_stream_window: http2
+            .and_then(|told| number(told.initial_stream_window_size.as_ref())),
+        initial_connection_window: http2
+            .and_then(|told| number(told.initial_connection_window_size.as_ref())),
     })
 }
 
@@ -228,12 +298,26 @@ fn transport_match(told: &cluster::cluster::TransportSocketMatch) -> Decoded<Tra
         .collect::<Decoded<Vec<_>>>()?;
     labels.sort();
     let transport = tls::upstream(told.transport_socket.as_ref())?;
-    Ok(TransportMatch { name: told.name.clone(), labels, transport })
+    Ok(TransportMatch {
+        name: told.name.clone(),
+        labels,
+        transport,
+    })
 }
 
 fn bind(told: &core::BindConfig) -> Decoded<UpstreamBind> {
-    let source = required(told.source_address.as_ref(), "upstream_bind_config.source_address")?;
-    let address =
-        source.address.parse().map_err(|_| format!("source_address: expected an IP address, found {:?}", source.address))?;
-    Ok(UpstreamBind { address, freebind: super::value::on(told.freebind.as_ref()) || !told.socket_options.is_empty() })
+    let source = required(
+        told.source_address.as_ref(),
+        "upstream_bind_config.source_address",
+    )?;
+    let address = source.address.parse().map_err(|_| {
+        format!(
+            "source_address: expected an IP address, found {:?}",
+            source.address
+        )
+    })?;
+    Ok(UpstreamBind {
+        address,
+        freebind: super::value::on(told.freebind.as_ref()) || !told.socket_options.is_empty(),
+    })
 }
