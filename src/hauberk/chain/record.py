@@ -92,11 +92,8 @@ def parse_record(raw: bytes | str | dict[str, Any]) -> Record:
         MalformedRecordError: it is not one; the message names the field.
     """
     try:
-        record: Record
-        if isinstance(raw, dict):
-            record = msgspec.convert(raw, type=Record)
-        else:
-            record = msgspec.json.decode(raw, type=Record)
+        plain = raw if isinstance(raw, dict) else msgspec.json.decode(raw)
+        record: Record = msgspec.convert(plain, type=Record)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise MalformedRecordError(f"call record: {error}") from error
     return record

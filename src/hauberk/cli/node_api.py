@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 from hauberk.chain.record import Connection, Record, Request, parse_record
 from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.model import kinds
+from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
 
 
@@ -59,8 +60,6 @@ async def edges(client: HttpClient, seconds: int) -> list[dict[str, Any]]:
 
 async def svid_chain(client: HttpClient, serial: str) -> bytes | None:
     """The PEM chain of an SVID by its serial, if a node issued it and still keeps it."""
-    from hauberk.store.client import ApiError
-
     for node in await node_names(client):
         try:
             answer = await client.raw("GET", node_path(node, f"svids/{serial}"))

@@ -94,12 +94,7 @@ async def stop(instance: Instance, report: Report) -> bool:
 async def _start(
     program: str, arguments: list[str], log: Path, running: Callable[[], dict[str, Any] | None]
 ) -> None:
-    module = {"hauberkd": "hauberk.daemon", "hauberk-node": "hauberk.node"}[program]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+    process = _spawn(program, arguments, log)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + START_SECONDS
     while running() is None:
@@ -108,9 +103,24 @@ async def _start(
                 f"ended with exit code {process.returncode}" if process.poll() is not None
                 else f"was not ready within {START_SECONDS:.0f} s"
             )  # fmt: skip
-            last = "\n  ".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
-            raise CommandError(f"{program} {end}; its last words:\n  {last}", f"the whole log is {log}")
+            raise CommandError(
+                f"{program} {end}; its last words:\n  {_last_words(log)}", f"the whole log is {log}"
+            )
         await asyncio.sleep(0.02)
+
+
+def _spawn(program: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts a daemon that outlives this command."""
+    module = {"hauberkd": "hauberk.daemon", "hauberk-node": "hauberk.node"}[program]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+
+
+def _last_words(log: Path) -> str:
+    return "\n  ".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
 async def _end(said: dict[str, Any], running: Callable[[], dict[str, Any] | None], program: str) -> None:

@@ -51,7 +51,7 @@ async def policies_for(client: HttpClient, pod: Object) -> list[Object]:
     for namespace in namespaces:
         for policy in (await client.list(kinds.AUTHORIZATION_POLICY, namespace)).items:
             wanted = (policy.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
-            if contains(wanted, labels):
+            if contains(labels, wanted):
                 found.append(policy)
     return found
 
@@ -63,7 +63,8 @@ async def _pod(client: HttpClient, reference: WorkloadReference) -> Object:
         if name == reference.name or name.startswith(f"{reference.name}-") or account == reference.name:
             return pod
     raise CommandError(
-        f"workload {reference}: expected a pod of it, found none", f"hauberk get pods -n {reference.namespace}"
+        f"workload {reference}: expected a pod of it, found none",
+        f"hauberk get pods -n {reference.namespace}",
     )
 
 
