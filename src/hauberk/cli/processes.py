@@ -1,6 +1,7 @@
 """Starting and ending an instance's processes on this machine."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -72,7 +73,7 @@ async def stop(instance: Instance, report: Report) -> bool:
     node, daemon = instance.node(), instance.daemon()
     if node is not None:
         await report("stopping the node")
-        await _end(node, instance.node, "hauberk-node")
+        await _end(node, "hauberk-node")
     await report("stopping the pods")
     cleaning = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "hauberk.node", "--name", NODE_NAME, "--instance", instance.name,
@@ -87,7 +88,7 @@ async def stop(instance: Instance, report: Report) -> bool:
         )
     if daemon is not None:
         await report("stopping the control plane")
-        await _end(daemon, instance.daemon, "hauberkd")
+        await _end(daemon, "hauberkd")
     return node is not None or daemon is not None
 
 
@@ -123,7 +124,8 @@ def _last_words(log: Path) -> str:
     return "\n  ".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
-async def _end(said: dict[str, Any], running: Callable[[], dict[str, Any] | None], program: str) -> None:
+async def _end(said: dict[str, Any], program: str) -> None:
+    """Ends a process and waits until it is gone: the file it wrote of itself goes before it does."""
     pid = int(said["pid"])
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -132,7 +134,7 @@ async def _end(said: dict[str, Any], running: Callable[[], dict[str, Any] | None
         except ProcessLookupError:
             return
         deadline = loop.time() + END_SECONDS
-        while running() is not None and _runs(pid):
+        while _runs(pid):
             if loop.time() > deadline:
                 break
             await asyncio.sleep(0.02)
@@ -144,15 +146,11 @@ async def _end(said: dict[str, Any], running: Callable[[], dict[str, Any] | None
 
 
 def _runs(pid: int) -> bool:
-    """Whether the process lives; a child of ours that has ended is reaped."""
+    """Whether the process lives; a child of ours that has ended is reaped, another's zombie is dead too."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
     try:
-        done, _ = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        done = 0
-    if done:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return state not in "ZX"
