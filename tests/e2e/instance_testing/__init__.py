@@ -1,0 +1,1 @@
+"""Running whole instances of Hauberk, as a person does: by the command line alone."""
