@@ -23,13 +23,17 @@ TPROXY_RULES = """table inet hauberk_check {
   }
 }
 """
-BANK = {
-    "nginx": "nginx",
-    "redis-server": "redis-server",
-    "postgres": "postgresql",
-    "python3": "python3",
+BANK_PROGRAMS = {
+    "/usr/sbin/nginx": "nginx-light",
+    "/usr/bin/redis-server": "redis-server",
+    "/usr/lib/postgresql/*/bin/postgres": "postgresql",
+    "/usr/bin/python3": "python3",
 }
-"""Programs that examples/bank runs from the host, and Debian's packages of them."""
+"""What examples/bank runs from the host, and Debian's packages of it."""
+BANK_MODULES = ("flask", "grpc", "google.protobuf", "psycopg2", "redis", "waitress")
+BANK_MODULE_PACKAGES = (
+    "python3-flask python3-grpcio python3-protobuf python3-psycopg2 python3-redis python3-waitress"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,19 +176,24 @@ def _binaries() -> Iterator[Check]:
 
 
 def _bank() -> Iterator[Check]:
-    for name, package in BANK.items():
-        found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or _postgres(
-            name
-        )
+    for pattern, package in BANK_PROGRAMS.items():
+        name = Path(pattern).name
+        found = sorted(Path("/").glob(pattern.lstrip("/")))
         if found:
-            yield Check(name, "ok", found)
+            yield Check(name, "ok", str(found[-1]))
         else:
-            yield Check(name, "warn", "not installed; examples/bank runs it", f"apt-get install {package}")
-
-
-def _postgres(name: str) -> str:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) if name == "postgres" else []
-    return str(found[-1]) if found else ""
+            yield Check(
+                name,
+                "warn",
+                f"not at {pattern}, where examples/bank expects it",
+                f"apt-get install {package}",
+            )
+    said = _try("/usr/bin/python3", "-c", f"import {', '.join(BANK_MODULES)}")
+    if said:
+        said = "not all there, and examples/bank imports them"
+        yield Check("python3's modules", "warn", said, f"apt-get install {BANK_MODULE_PACKAGES}")
+    else:
+        yield Check("python3's modules", "ok", ", ".join(BANK_MODULES))
 
 
 def _try(*arguments: str, text: str = "") -> str:
