@@ -59,6 +59,9 @@ class PodSocket:
             await splice(reader, writer, *await asyncio.open_unix_connection(str(self._behind)))
         except OSError as error:
             log.debug("%s: connection ended: %s", self._path, error)
+        except asyncio.CancelledError:
+            # asyncio's stream server (Python 3.11) asks a cancelled task for its exception, and prints what comes.
+            log.debug("%s: connection ended: the socket is being closed", self._path)
         finally:
             self._connections = {each for each in self._connections if each is not task}
             writer.close()

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from hauberk.node import netns
+from hauberk.node.driver import DriverError
 from hauberk.node.pod_socket import splice
 
 Execute = Callable[[list[str]], Awaitable[int]]
@@ -88,6 +89,8 @@ async def once(
                 return await _grpc(service, namespace, address)
     except TimeoutError:
         return f"no answer within {timeout:g} s"
+    except (DriverError, ValueError) as error:
+        return str(error)
     return "the probe names none of exec, httpGet, tcpSocket, grpc"
 
 
