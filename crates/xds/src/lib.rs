@@ -3,8 +3,12 @@
 // Deprecated fields are read too: an older control plane may set them.
 #![allow(deprecated)]
 
+mod answers;
+mod back_off;
 pub mod client;
+mod connection;
 mod decode;
+mod secrets;
 pub mod state;
 
 pub use client::Client;

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
-use envoy_types::pb::google::protobuf::Any;
 use hauberk_config::Snapshot;
 use hauberk_config::cluster::{Cluster, Discovery};
 use hauberk_config::connection_manager::RouteSource;
@@ -15,6 +14,7 @@ use hauberk_config::endpoint::ClusterLoadAssignment;
 use hauberk_config::listener::{Listener, TerminalFilter, Traffic};
 use hauberk_config::route::RouteConfiguration;
 use hauberk_config::secret::Secret;
+use hauberk_config::snapshot::Table;
 use hauberk_config::tls::DownstreamTransport;
 
 use crate::decode::{self, Decoded};
@@ -27,7 +27,7 @@ pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets
 
 type Name = Arc<str>;
 
-/// Resources of one kind, by name, with the version they came in.
+/// Resources of one kind, by name, with the version they came in; empty for what we have made up ourselves.
 type Resources<T> = HashMap<Name, (Name, Arc<T>)>;
 
 #[derive(Default)]
@@ -37,8 +37,8 @@ pub struct State {
     routes: Resources<RouteConfiguration>,
     endpoints: Resources<ClusterLoadAssignment>,
     secrets: Resources<Secret>,
-    /// Names that the control plane has said do not exist.
-    absent: BTreeSet<(&'static str, Name)>,
+    /// Routes that the control plane has said do not exist.
+    absent_routes: BTreeSet<Name>,
     answered: BTreeSet<&'static str>,
     published: Snapshot,
 }
@@ -49,26 +49,33 @@ impl State {
     /// # Errors
     /// What is wrong with it: the resource, the field, what was expected and what was found.
     pub fn apply(&mut self, answer: &DeltaDiscoveryResponse) -> Decoded<()> {
+        let removed = &answer.removed_resources;
         match answer.type_url.as_str() {
             LISTENER => merge(
                 &mut self.listeners,
-                &all(answer, LISTENER, decode::listener)?,
-                &answer.removed_resources,
+                all(answer, LISTENER, decode::listener)?,
+                removed,
             ),
             CLUSTER => merge(
                 &mut self.clusters,
-                &all(answer, CLUSTER, decode::cluster)?,
-                &answer.removed_resources,
+                all(answer, CLUSTER, decode::cluster)?,
+                removed,
             ),
             ROUTE => {
                 let found = all(answer, ROUTE, decode::route_configuration)?;
-                self.note(ROUTE, &found, &answer.removed_resources);
-                merge(&mut self.routes, &found, &answer.removed_resources);
+                self.absent_routes
+                    .extend(removed.iter().map(|name| name.as_str().into()));
+                for (name, _, _) in &found {
+                    self.absent_routes.remove(name);
+                }
+                merge(&mut self.routes, found, removed);
             }
             ENDPOINT => {
                 let found = all(answer, ENDPOINT, decode::load_assignment)?;
-                self.note(ENDPOINT, &found, &answer.removed_resources);
-                merge(&mut self.endpoints, &found, &answer.removed_resources);
+                for name in removed {
+                    self.nobody_at(name.as_str().into());
+                }
+                merge(&mut self.endpoints, found, &[]);
             }
             other => {
                 return Err(format!(
@@ -85,30 +92,32 @@ impl State {
     }
 
     /// Takes the secrets that SDS sent; they add to and replace what is there.
-    ///
-    /// # Errors
-    /// As `apply`; no key is in the message.
-    pub fn apply_secrets(&mut self, version: &str, resources: &[Any]) -> Decoded<()> {
+    pub fn apply_secrets(&mut self, version: &str, secrets: Vec<Secret>) {
         let version: Name = version.into();
-        let found = resources
-            .iter()
-            .map(|any| decode::secret(&decode::unpack(any, kind(SECRET))?))
-            .collect::<Decoded<Vec<_>>>()?;
-        for secret in found {
-            self.secrets.insert(
-                Arc::clone(&secret.name),
-                (Arc::clone(&version), Arc::new(secret)),
-            );
+        for secret in secrets {
+            let same = self
+                .secrets
+                .get(&secret.name)
+                .is_some_and(|(_, old)| **old == secret);
+            if !same {
+                self.secrets.insert(
+                    Arc::clone(&secret.name),
+                    (Arc::clone(&version), Arc::new(secret)),
+                );
+            }
         }
-        Ok(())
     }
 
-    fn note<T>(&mut self, kind: &'static str, found: &[(Name, Name, Arc<T>)], removed: &[String]) {
-        for (name, _, _) in found {
-            self.absent.remove(&(kind, Arc::clone(name)));
-        }
-        for name in removed {
-            self.absent.insert((kind, name.as_str().into()));
+    /// There are no endpoints of this name, for now.
+    fn nobody_at(&mut self, name: Name) {
+        let someone = |(_, old): &(Name, Arc<ClusterLoadAssignment>)| !old.localities.is_empty();
+        if self.endpoints.get(&name).is_none_or(someone) {
+            let nobody = ClusterLoadAssignment {
+                cluster: Arc::clone(&name),
+                localities: Vec::new(),
+                overprovisioning_factor: 140,
+            };
+            self.endpoints.insert(name, ("".into(), Arc::new(nobody)));
         }
     }
 
@@ -141,32 +150,23 @@ impl State {
 
     /// The versions at hand, for a control plane that we come back to.
     pub fn versions(&self, kind: &str) -> HashMap<String, String> {
-        fn of<T>(resources: &Resources<T>) -> HashMap<String, String> {
+        fn of<T>(
+            resources: &Resources<T>,
+            wanted: impl Fn(&Name) -> bool,
+        ) -> HashMap<String, String> {
             resources
                 .iter()
+                .filter(|(name, (version, _))| wanted(name) && !version.is_empty())
                 .map(|(name, (version, _))| (name.to_string(), version.to_string()))
                 .collect()
         }
+        let wanted = self.wanted(kind);
         match kind {
-            LISTENER => of(&self.listeners),
-            CLUSTER => of(&self.clusters),
-            ROUTE => of(&self.routes),
-            _ => of(&self.endpoints),
+            LISTENER => of(&self.listeners, |_| true),
+            CLUSTER => of(&self.clusters, |_| true),
+            ROUTE => of(&self.routes, |name| wanted.contains(name)),
+            _ => of(&self.endpoints, |name| wanted.contains(name)),
         }
-    }
-
-    /// Whether all that the first answers mention is there: the moment for the first snapshot.
-    pub fn complete(&self) -> bool {
-        self.answered.contains(LISTENER)
-            && self.answered.contains(CLUSTER)
-            && self
-                .listeners
-                .values()
-                .all(|(_, listener)| self.listener_ready(listener))
-            && self
-                .clusters
-                .values()
-                .all(|(_, cluster)| self.cluster_ready(cluster))
     }
 
     /// Whether listeners and clusters have been heard of at all.
@@ -174,35 +174,96 @@ impl State {
         self.answered.contains(LISTENER) && self.answered.contains(CLUSTER)
     }
 
-    /// The next snapshot, sharing with the last one what did not change.
-    pub fn publish(&mut self) -> Arc<Snapshot> {
-        let old = std::mem::take(&mut self.published);
+    /// Whether the first answers and all that they mention are there: the moment for the first snapshot.
+    pub fn complete(&self) -> bool {
+        self.begun() && self.missing().is_empty()
+    }
+
+    /// What is waited for: names of routes, endpoints and secrets that may still come.
+    pub fn missing(&self) -> Vec<String> {
+        let known = |kind, name: &Name| match kind {
+            ROUTE => self.routes.contains_key(name) || self.absent_routes.contains(name),
+            ENDPOINT => self.endpoints.contains_key(name),
+            _ => self.secrets.contains_key(name),
+        };
+        let mut missing = Vec::new();
+        for kind in [ROUTE, ENDPOINT, SECRET] {
+            for name in self.wanted(kind) {
+                if !known(kind, &name) {
+                    missing.push(name.to_string());
+                }
+            }
+        }
+        missing
+    }
+
+    /// Waits no longer: endpoints that have not come count as none until they do.
+    pub fn give_up(&mut self) {
+        for name in self.wanted(ENDPOINT) {
+            if !self.endpoints.contains_key(&name) {
+                self.nobody_at(name);
+            }
+        }
+    }
+
+    /// The next snapshot, sharing with the last one what did not change; `None` if it would be the same.
+    pub fn publish(&mut self) -> Option<Arc<Snapshot>> {
+        let old = self.published.clone();
         let mut new = Snapshot {
             generation: old.generation + 1,
             ..old.clone()
         };
-        replace(&mut new.listeners, &self.listeners, |listener| {
-            self.listener_ready(listener)
-        });
-        replace(&mut new.clusters, &self.clusters, |cluster| {
-            self.cluster_ready(cluster)
-        });
-        replace(&mut new.routes, &self.routes, |_| true);
-        replace(&mut new.secrets, &self.secrets, |_| true);
-        replace(&mut new.endpoints, &self.endpoints, |_| true);
-        for (kind, name) in &self.absent {
-            if *kind == ENDPOINT && !new.endpoints.contains(name) {
-                let nobody = ClusterLoadAssignment {
-                    cluster: Arc::clone(name),
-                    localities: Vec::new(),
-                    overprovisioning_factor: 140,
-                };
-                new.endpoints
-                    .insert(Arc::clone(name), "".into(), Arc::new(nobody));
-            }
+        replace(
+            &mut new.listeners,
+            &self.listeners,
+            |_| false,
+            |listener| self.listener_ready(listener),
+        );
+        replace(
+            &mut new.clusters,
+            &self.clusters,
+            |_| false,
+            |cluster| self.cluster_ready(cluster),
+        );
+        let (mut routes, mut endpoints) = (self.wanted(ROUTE), self.wanted(ENDPOINT));
+        let mut secrets = self.wanted(SECRET);
+        self.absent_routes.retain(|name| routes.contains(name));
+        for listener in new.listeners.values() {
+            routes.extend(routes_of(listener));
+            secrets.extend(secrets_of(listener));
+        }
+        for cluster in new.clusters.values() {
+            endpoints.extend(endpoints_of(cluster));
+            secrets.extend(cluster.secrets().cloned());
+        }
+        // What nobody mentions is forgotten; what a listener or cluster that still runs needs stays, whatever was said.
+        self.routes.retain(|name, _| routes.contains(name));
+        self.endpoints.retain(|name, _| endpoints.contains(name));
+        self.secrets.retain(|name, _| secrets.contains(name));
+        replace(
+            &mut new.routes,
+            &self.routes,
+            |name| routes.contains(name),
+            |_| true,
+        );
+        replace(&mut new.endpoints, &self.endpoints, |_| false, |_| true);
+        replace(
+            &mut new.secrets,
+            &self.secrets,
+            |name| secrets.contains(name),
+            |_| true,
+        );
+        let same = old.generation > 0
+            && old.listeners.same(&new.listeners)
+            && old.clusters.same(&new.clusters)
+            && old.routes.same(&new.routes)
+            && old.secrets.same(&new.secrets)
+            && old.endpoints.same(&new.endpoints);
+        if same {
+            return None;
         }
         self.published = new.clone();
-        Arc::new(new)
+        Some(Arc::new(new))
     }
 
     fn listener_ready(&self, listener: &Listener) -> bool {
@@ -215,18 +276,11 @@ impl State {
     }
 
     fn cluster_ready(&self, cluster: &Cluster) -> bool {
-        let endpoints = endpoints_of(cluster).is_none_or(|name| {
-            self.endpoints.contains_key(&name) || self.absent.contains(&(ENDPOINT, name))
-        });
-        endpoints
+        endpoints_of(cluster).is_none_or(|name| self.endpoints.contains_key(&name))
             && cluster
                 .secrets()
                 .all(|name| self.secrets.contains_key(name))
     }
-}
-
-fn kind(type_url: &str) -> &str {
-    type_url.rsplit('/').next().unwrap_or(type_url)
 }
 
 /// Every resource of an answer, decoded: name, version, value.
@@ -243,7 +297,7 @@ where
             .resource
             .as_ref()
             .ok_or("expected a resource, found nothing")?;
-        let value = decode(&decode::unpack::<M>(any, kind(type_url))?)?;
+        let value = decode(&decode::unpack::<M>(any, decode::kind(type_url))?)?;
         Ok((
             resource.name.as_str().into(),
             resource.version.as_str().into(),
@@ -254,30 +308,35 @@ where
         .resources
         .iter()
         .map(|resource| {
-            one(resource).map_err(|error| format!("{} {}: {error}", kind(type_url), resource.name))
+            one(resource)
+                .map_err(|error| format!("{} {}: {error}", decode::kind(type_url), resource.name))
         })
         .collect()
 }
 
-fn merge<T>(resources: &mut Resources<T>, found: &[(Name, Name, Arc<T>)], removed: &[String]) {
+fn merge<T>(resources: &mut Resources<T>, found: Vec<(Name, Name, Arc<T>)>, removed: &[String]) {
     for name in removed {
         resources.remove(name.as_str());
     }
     for (name, version, value) in found {
-        resources.insert(Arc::clone(name), (Arc::clone(version), Arc::clone(value)));
+        resources.insert(name, (version, value));
     }
 }
 
-/// Brings a published table up to what is known; what is not ready keeps its old version.
+/// Brings a published table up to what is known: what is not ready keeps its old version, and what is gone goes unless it
+/// is to be kept.
 fn replace<T>(
-    table: &mut hauberk_config::snapshot::Table<T>,
+    table: &mut Table<T>,
     known: &Resources<T>,
+    keep: impl Fn(&Name) -> bool,
     ready: impl Fn(&T) -> bool,
 ) {
+    let gone = |name: &Name| !known.contains_key(name) && !keep(name);
     let gone: Vec<Name> = table
         .iter()
-        .map(|(name, _)| Arc::clone(name))
-        .filter(|name| !known.contains_key(name))
+        .map(|(name, _)| name)
+        .filter(|name| gone(name))
+        .cloned()
         .collect();
     for name in gone {
         table.remove(&name);

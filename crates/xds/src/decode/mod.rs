@@ -24,9 +24,14 @@ use prost::Message;
 /// A sentence: the field, what was expected and what was found.
 pub type Decoded<T> = Result<T, String>;
 
+/// The name of a message, out of a type URL.
+pub fn kind(type_url: &str) -> &str {
+    type_url.rsplit('/').next().unwrap_or(type_url)
+}
+
 /// The message of type `expected` inside an `Any`.
 pub fn unpack<M: Message + Default>(any: &Any, expected: &str) -> Decoded<M> {
-    let found = any.type_url.rsplit('/').next().unwrap_or_default();
+    let found = kind(&any.type_url);
     if found != expected {
         return Err(format!("expected a {expected}, found {found:?}"));
     }

@@ -395,7 +395,10 @@ fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {
             let base = duration(required(told.base_interval.as_ref(), "base_interval")?)?;
             BackOff {
                 base,
-                maximum: told.max_interval.as_ref().map_or(Ok(base * 10), duration)?,
+                maximum: told
+                    .max_interval
+                    .as_ref()
+                    .map_or(Ok(base.saturating_mul(10)), duration)?,
             }
         }
     };

@@ -8,8 +8,16 @@ use super::value::inline;
 use super::{At, Decoded, required};
 
 pub fn secret(told: &tls::Secret) -> Decoded<Secret> {
+    let material = material(told).at(&told.name)?;
+    Ok(Secret {
+        name: told.name.as_str().into(),
+        material,
+    })
+}
+
+fn material(told: &tls::Secret) -> Decoded<Material> {
     use tls::secret::Type as T;
-    let material = match required(told.r#type.as_ref(), "type")? {
+    Ok(match required(told.r#type.as_ref(), "type")? {
         T::TlsCertificate(pair) => Material::Certificate(KeyPair {
             private_key_pem: Bytes::from(
                 inline(pair.private_key.as_ref())
@@ -34,10 +42,6 @@ pub fn secret(told: &tls::Secret) -> Decoded<Secret> {
                 "type: expected tls_certificate or validation_context, found another".into(),
             );
         }
-    };
-    Ok(Secret {
-        name: told.name.as_str().into(),
-        material,
     })
 }
 

@@ -110,28 +110,33 @@ fn matchers(told: &tls::CertificateValidationContext) -> Decoded<Vec<SanMatcher>
     {
         return Err("expected checks by name, found pinned hashes or a revocation list, which are not honoured".into());
     }
-    told.match_typed_subject_alt_names
-        .iter()
-        .map(|one| {
-            use tls::subject_alt_name_matcher::SanType as T;
-            let kind = match T::try_from(one.san_type) {
-                Ok(T::Uri) => SanKind::Uri,
-                Ok(T::Dns) => SanKind::Dns,
-                Ok(T::Email) => SanKind::Email,
-                Ok(T::IpAddress) => SanKind::IpAddress,
-                _ => {
-                    return Err(format!(
-                        "san_type: expected URI, DNS, EMAIL or IP_ADDRESS, found {}",
-                        one.san_type
-                    ));
-                }
-            };
-            Ok(SanMatcher {
-                kind,
-                matcher: string_matcher(required(one.matcher.as_ref(), "matcher")?)?,
-            })
+    let untyped = told.match_subject_alt_names.iter().map(|matcher| {
+        let matcher = string_matcher(matcher)?;
+        Ok(SanMatcher {
+            kind: SanKind::Any,
+            matcher,
         })
-        .collect()
+    });
+    let typed = told.match_typed_subject_alt_names.iter().map(|one| {
+        use tls::subject_alt_name_matcher::SanType as T;
+        let kind = match T::try_from(one.san_type) {
+            Ok(T::Uri) => SanKind::Uri,
+            Ok(T::Dns) => SanKind::Dns,
+            Ok(T::Email) => SanKind::Email,
+            Ok(T::IpAddress) => SanKind::IpAddress,
+            _ => {
+                return Err(format!(
+                    "san_type: expected URI, DNS, EMAIL or IP_ADDRESS, found {}",
+                    one.san_type
+                ));
+            }
+        };
+        Ok(SanMatcher {
+            kind,
+            matcher: string_matcher(required(one.matcher.as_ref(), "matcher")?)?,
+        })
+    });
+    typed.chain(untyped).collect()
 }
 
 fn version(told: i32, default: TlsVersion) -> Decoded<TlsVersion> {

@@ -23,12 +23,17 @@ pub fn number(value: Option<&pb::UInt32Value>) -> Option<u32> {
     value.map(|value| value.value)
 }
 
+/// A duration of no more than the 10 000 years that Protocol Buffers allow, so that a point in time may be added to it.
 pub fn duration(value: &pb::Duration) -> Decoded<Duration> {
-    let seconds = u64::try_from(value.seconds)
-        .map_err(|_| format!("expected no negative duration, found {value:?}"))?;
-    let nanos = u32::try_from(value.nanos)
-        .map_err(|_| format!("expected no negative duration, found {value:?}"))?;
-    Ok(Duration::new(seconds, nanos))
+    match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
+        (Ok(seconds @ 0..=315_576_000_000), Ok(nanos @ 0..=999_999_999)) => {
+            Ok(Duration::new(seconds, nanos))
+        }
+        _ => Err(format!(
+            "expected a duration from 0 to 315576000000 s, found {} s and {} ns",
+            value.seconds, value.nanos
+        )),
+    }
 }
 
 /// A duration for which nothing and zero both mean "no limit".
