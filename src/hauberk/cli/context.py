@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -64,11 +65,30 @@ def asynchronous(
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        code = asyncio.run(verb(current_context(), *args, **kwargs))
+        code = asyncio.run(_until_told_to_end(verb(current_context(), *args, **kwargs)))
         if code:
             raise SystemExit(code)
 
     return run
+
+
+async def _until_told_to_end(verb: Coroutine[Any, Any, int | None]) -> int | None:
+    """SIGTERM ends a verb as Ctrl-C does: what it started, it takes down."""
+    task = asyncio.ensure_future(verb)
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if ended:
+            return 128 + signal.SIGTERM
+        raise
 
 
 def current_context() -> Context:

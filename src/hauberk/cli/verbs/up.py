@@ -171,8 +171,7 @@ async def _explain(client: HttpClient, source: str, destination: str, verdict: s
 async def _stay() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
     console().print("\nRunning. Ctrl-C ends it and leaves nothing behind.")
     await stop.wait()
 
