@@ -47,14 +47,20 @@ class TestInstance:
         )
         return done.stdout
 
+    def client(self, *command: str, timeout: float = 20) -> str:
+        """What a command printed in the pod `client`."""
+        return self.said("exec", "-n", "mesh", "deploy/client", "--", *command, timeout=timeout)
+
+    def pod(self, app: str, version: str = "v1") -> dict[str, Any]:
+        """The one pod of the mesh with these labels."""
+        wanted = f"app={app},version={version}"
+        (found,) = json.loads(self.said("get", "pods", "-n", "mesh", "-l", wanted, "-o", "json"))["items"]
+        pod: dict[str, Any] = found
+        return pod
+
     def object(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.said("get", kind, name, "-n", namespace, "-o", "json"))
         return found
-
-    def pods(self, namespace: str) -> list[dict[str, Any]]:
-        listed = json.loads(self.said("get", "pods", "-n", namespace, "-o", "json"))
-        items: list[dict[str, Any]] = listed["items"]
-        return items
 
     def pid_of(self, process: str) -> int:
         """Of `hauberkd` or `node`."""

@@ -1,0 +1,154 @@
+"""Unmodified programs call each other: protocols, what the wire shows, policy, routing, and the verbs that explain."""
+
+import json
+import secrets
+import subprocess
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from instance_testing.capture import capture
+from instance_testing.instance import TestInstance, wait_until
+
+pytestmark = pytest.mark.root
+
+
+def deny(app: str, port: int) -> str:
+    """A policy that forbids the client what it may do without."""
+    return json.dumps(
+        {
+            "apiVersion": "security.istio.io/v1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": "deny", "namespace": "mesh"},
+            "spec": {
+                "selector": {"matchLabels": {"app": app}},
+                "action": "DENY",
+                "rules": [
+                    {
+                        "from": [{"source": {"principals": ["cluster.local/ns/mesh/sa/client"]}}],
+                        "to": [{"operation": {"ports": [str(port)]}}],
+                    }
+                ],
+            },
+        }
+    )
+
+
+CALLS = {
+    "http": ("curl", "-sS", "--fail", "--data", "MARKER", "http://web:8000/"),
+    "tcp": ("python3", "/srv/programs/tcp_call.py", "echo", "7000", "MARKER"),
+    "grpc": ("python3", "/srv/programs/grpc_call.py", "MARKER"),
+}
+
+
+@pytest.mark.parametrize("protocol", CALLS)
+def test_a_marker_is_on_the_pods_link_and_not_on_the_fabric(
+    mesh: TestInstance, protocol: str, tmp_path: Path
+) -> None:
+    marker = secrets.token_hex(12)
+    gate = f"hbk-{mesh.name}-gate-{mesh.pod('client')['metadata']['uid']}"
+    pod_link, fabric = tmp_path / "pod.pcap", tmp_path / "fabric.pcap"
+    with ExitStack() as captures:
+        captures.enter_context(capture(gate, "hbk0", pod_link))
+        captures.enter_context(capture(f"hbk-{mesh.name}-fabric", "any", fabric))
+        answer = mesh.client(*(word.replace("MARKER", marker) for word in CALLS[protocol]))
+        assert marker in answer
+        wait_until(lambda: marker.encode() in pod_link.read_bytes(), 5, "the marker on the pod's link")
+        wait_until(lambda: fabric.stat().st_size > 2000, 5, "the call on the fabric")
+    assert marker.encode() not in fabric.read_bytes()
+
+
+def test_a_program_learns_its_callers_identity(mesh: TestInstance) -> None:
+    answer = mesh.client("curl", "-sS", "--include", "http://web.mesh.svc.cluster.local:8000/")
+    assert "URI=spiffe://cluster.local/ns/mesh/sa/client" in answer
+
+
+def test_a_server_that_speaks_first_is_detected(mesh: TestInstance) -> None:
+    query = ("mariadb", "-h", "mariadb", "-P", "3310", "-u", "test", "-ptest", "--skip-ssl", "-N", "-e")
+    assert mesh.client(*query, "SELECT 41 + 1").strip() == "42"
+
+
+def test_a_server_with_a_tls_handshake_of_its_own_is_detected(mesh: TestInstance) -> None:
+    where = "host=postgresql port=5440 user=test dbname=postgres sslmode=require"
+    query = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    assert mesh.client("psql", "-At", "-c", query, where).strip() == "t|TLSv1.3"
+
+
+def test_what_is_no_service_of_the_mesh_is_refused(mesh: TestInstance) -> None:
+    done = mesh.hauberk(
+        "exec", "-n", "mesh", "deploy/client", "--", "curl", "-sS", "-m", "5", "http://192.0.2.1/"
+    )
+    assert done.returncode != 0, done.stdout
+
+
+def test_routes_by_header_and_by_weight(mesh: TestInstance) -> None:
+    assert mesh.client("curl", "-sS", "-H", "wants: v2", "http://web:8000/[1-20]").split() == ["v2"] * 20
+    assert mesh.client("curl", "-sS", "http://web:8000/[1-20]").split() == ["v1"] * 20
+    canary = Counter(mesh.client("curl", "-sS", "http://web:8000/canary/[1-400]").split())
+    assert sum(canary.values()) == 400
+    # 25 of 100, and eight standard deviations about it.
+    assert 31 <= canary["v2"] <= 169, canary
+
+
+def test_a_tightened_policy_refuses_at_once_and_then_allows_again(mesh: TestInstance) -> None:
+    def status() -> str:
+        return mesh.client("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://web:8000/")
+
+    assert status() == "200"
+    mesh.said("apply", "-f", "-", text=deny("web", 8000))
+    try:
+        wait_until(lambda: status() == "403", 5, "the call is refused")
+        done = mesh.hauberk("why", "mesh/client", "mesh/web", "--verdict", "deny")
+        assert done.returncode == 1
+        assert "ns[mesh]-policy[deny]-rule[0]" in done.stdout
+    finally:
+        mesh.said("delete", "authorizationpolicy", "deny", "-n", "mesh")
+    wait_until(lambda: status() == "200", 5, "the call is allowed")
+
+
+def test_a_tightened_policy_closes_a_live_connection(mesh: TestInstance) -> None:
+    held = subprocess.Popen(
+        mesh.command("exec", "-n", "mesh", "deploy/client", "--", "python3", "/srv/programs/hold.py"),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "alive\n"
+        mesh.said("apply", "-f", "-", text=deny("echo", 7000))
+        said, _ = held.communicate(timeout=10)
+        assert said.endswith("closed\n"), said
+    finally:
+        held.kill()
+        mesh.said("delete", "authorizationpolicy", "deny", "-n", "mesh", "--ignore-not-found")
+
+
+def test_edges_show_both_identities(mesh: TestInstance) -> None:
+    def edge() -> dict[str, object] | None:
+        edges = json.loads(mesh.said("edges", "-n", "mesh", "-o", "json"))
+        return next((each for each in edges if each["destination"]["workload"].startswith("web")), None)
+
+    found = wait_until(edge, 15, "the edge from steady to web")
+    assert found["mtls"] is True
+    assert str(found["source"]["spiffe_id"]).endswith("/ns/mesh/sa/client")  # type: ignore[index]
+    assert found["requests_per_second"]
+
+
+def test_a_tapped_call_can_be_asked_about(mesh: TestInstance) -> None:
+    lines = mesh.said("tap", "mesh/web", "--type", "connection", "--count", "20", "-o", "json").splitlines()
+    inbound = next(record for record in map(json.loads, lines) if record["reporter"] == "inbound")
+    chain = mesh.said("why", inbound["id"])
+    assert chain.startswith("ALLOWED  spiffe://cluster.local/ns/mesh/sa/client"), chain
+    assert inbound["source"]["serial"] in chain
+    missing = chain[chain.index("missing") :]
+    assert all(ring in missing for ring in ("source", "build", "release", "boot", "sandbox", "enclave"))
+
+
+def test_proxies_are_in_sync_and_show_what_they_run(mesh: TestInstance) -> None:
+    status = mesh.said("proxy-status", "-n", "mesh")
+    assert status.count("sidecar") == 8
+    assert not {"STALE", "REFUSED", "NOT SENT"} & set(status.split())
+    shown = mesh.said("proxy-config", "deploy/web-v1", "-n", "mesh")
+    assert "virtualInbound" in shown
+    assert "outbound|8000|v2|web.mesh.svc.cluster.local" in shown
+    assert "PRIVATE KEY" not in mesh.said("proxy-config", "deploy/web-v1", "-n", "mesh", "-o", "json")
