@@ -1,6 +1,6 @@
 """The kinds that a control plane serves: the built-in ones, and those of its CustomResourceDefinitions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.model import kinds
@@ -54,4 +54,13 @@ async def served_kinds(client: HttpClient) -> Kinds:
         if error.code in {403, 404}:
             return Kinds()
         raise
-    return Kinds(tuple(kind for item in definitions.items for kind in kinds_of(item)))
+    return Kinds(tuple(_whole(kind) for item in definitions.items for kind in kinds_of(item)))
+
+
+def _whole(kind: Kind) -> Kind:
+    """The kind with what its definition leaves out of the schema because every object has it."""
+    everywhere = kinds.CONFIG_MAP.schema["properties"]
+    common = {name: everywhere[name] for name in ("apiVersion", "kind", "metadata")}
+    return replace(
+        kind, schema={**kind.schema, "properties": {**kind.schema.get("properties", {}), **common}}
+    )

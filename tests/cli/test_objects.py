@@ -1,0 +1,199 @@
+"""apply, get, describe, delete and analyze against a real control plane."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Instance = Any
+"""conftest's; a conftest cannot be imported by name here."""
+
+WEB = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: %(namespace)s, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: host
+        command: [/bin/sleep, "1"]
+        env: [{name: A, value: "1"}, {name: B, value: "2"}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: %(namespace)s}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80}]
+"""
+BAD = """apiVersion: v1
+kind: Service
+metadata: {name: good}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: bad}
+spec:
+  ports:
+  - port: 70000
+---
+apiVersion: v1
+kind: Nothing
+metadata: {name: x}
+"""
+
+
+def test_apply_creates_then_changes_then_leaves_alone(
+    instance: Instance, namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(WEB % {"namespace": namespace})
+    assert instance.hauberk("apply", "-f", file, "--dry-run").out.splitlines() == [
+        "deployment.apps/web created (dry run)",
+        "service/web created (dry run)",
+    ]
+    instance.hauberk("get", "deploy/web", "-n", namespace, code=4)
+    assert instance.hauberk("apply", "-f", file).out.splitlines() == [
+        "deployment.apps/web created",
+        "service/web created",
+    ]
+    file.write_text(
+        file.read_text().replace("replicas: 2", "replicas: 3").replace(', {name: B, value: "2"}', "")
+    )
+    assert instance.hauberk("apply", "-f", tmp_path).out.splitlines() == [
+        "deployment.apps/web configured",
+        "service/web unchanged",
+    ]
+    found = yaml.safe_load(instance.hauberk("get", "deploy/web", "-n", namespace, "-o", "yaml").out)
+    assert found["spec"]["replicas"] == 3
+    assert found["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]
+
+
+def test_what_others_set_stays_and_what_is_no_longer_written_goes(instance: Instance, namespace: str) -> None:
+    config = f"apiVersion: v1
+kind: ConfigMap
+metadata: {{name: c, namespace: {namespace}}}
+"
+    config += "data: {a: '1', b: '2'}
+"
+    instance.hauberk("apply", "-f", "-", stdin=config)
+    instance.hauberk("apply", "-f", "-", stdin=config.replace(", b: '2'", ", c: '3'"))
+    found = instance.hauberk("get", "cm/c", "-n", namespace, "-o", "json").json
+    assert found["data"] == {"a": "1", "c": "3"}
+
+
+def test_a_bad_document_changes_nothing_and_every_error_is_listed(
+    instance: Instance, namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(BAD)
+    done = instance.hauberk("apply", "-f", file, code=2)
+    assert "nothing was applied: 2 errors" in done.err
+    assert f"{file}:11:" in done.err and f"{file}:14:" in done.err, done.err
+    instance.hauberk("get", "svc/good", code=4)
+
+
+def test_what_the_server_would_refuse_changes_nothing_either(instance: Instance, namespace: str) -> None:
+    text = WEB % {"namespace": namespace}
+    instance.hauberk("apply", "-f", "-", stdin=text)
+    changed = text.replace("{matchLabels: {app: web}}", "{matchLabels: {app: new}}").replace(
+        "metadata: {labels: {app: web}}", "metadata: {labels: {app: new}}"
+    )
+    first = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: first, namespace: {namespace}}}\n---\n"
+    done = instance.hauberk("apply", "-f", "-", stdin=first + changed, code=2)
+    assert "<stdin>:" in done.err and "spec.selector" in done.err, done.err
+    instance.hauberk("get", "cm/first", "-n", namespace, code=4)
+
+
+def test_get_prints_what_the_server_prints(instance: Instance, namespace: str) -> None:
+    instance.hauberk("apply", "-f", "-", stdin=WEB % {"namespace": namespace})
+    header, row = instance.hauberk("get", "deploy", "-n", namespace).out.splitlines()
+    assert header.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert row.split()[:2] == ["web", "0/2"]
+    everywhere = instance.hauberk("get", "deploy", "-A", "-l", "app=web").out.splitlines()
+    assert everywhere[0].split()[0] == "NAMESPACE" and any(
+        line.split()[0] == namespace for line in everywhere
+    )
+    names = instance.hauberk("get", "deploy,svc", "-n", namespace, "-o", "name").out.split()
+    assert names == ["deployment.apps/web", "service/web"]
+    assert not instance.hauberk("get", "deploy", "-n", namespace, "-l", "app=other").out
+    listed = instance.hauberk(
+        "get", "svc", "-n", namespace, "--field-selector", "metadata.name=web", "-o", "json"
+    ).json
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["web"]
+
+
+def test_custom_kinds(instance: Instance, namespace: str) -> None:
+    group = f"{namespace}.example.com"
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"lamps.{group}"},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"plural": "lamps", "singular": "lamp", "kind": "Lamp"},
+            "versions": [{
+                "name": "v1", "served": True, "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"watts": {"type": "integer"}}}}}},
+            }],
+        },
+    }  # fmt: skip
+    instance.hauberk("apply", "-f", "-", stdin=yaml.safe_dump(definition))
+    lamp = {"apiVersion": f"{group}/v1", "kind": "Lamp", "metadata": {"name": "one", "namespace": namespace}}
+    instance.hauberk("apply", "-f", "-", stdin=yaml.safe_dump({**lamp, "spec": {"watts": 1}}))
+    again = instance.hauberk("apply", "-f", "-", stdin=yaml.safe_dump({**lamp, "spec": {"watts": 2}}))
+    assert again.out == f"lamp.{group}/one configured\n"
+    assert instance.hauberk("get", f"lamps.{group}/one", "-n", namespace, "-o", "json").json["spec"] == {
+        "watts": 2
+    }
+
+
+def test_describe_shows_pods_events_and_no_secret(instance: Instance, namespace: str) -> None:
+    secret = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\n"
+    secret += "stringData: {key: hunter2}\n"
+    instance.hauberk("apply", "-f", "-", stdin=secret)
+    shown = instance.hauberk("describe", "secret/s", "-n", namespace).out
+    assert "key: 7 bytes" in shown and "hunter2" not in shown and "aHVudGVyMg" not in shown
+    instance.hauberk("apply", "-f", "-", stdin=WEB % {"namespace": namespace})
+    shown = instance.until("ScalingReplicaSet", "describe", "deploy/web", "-n", namespace)
+    assert "Labels:" in shown
+
+
+def test_delete(instance: Instance, namespace: str, tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(WEB % {"namespace": namespace})
+    instance.hauberk("apply", "-f", file)
+    assert instance.hauberk("delete", "-f", file, "--timeout", "20").out.splitlines() == [
+        "service/web deleted",
+        "deployment.apps/web deleted",
+    ]
+    assert "not found" in instance.hauberk("delete", "svc/web", "-n", namespace, code=4).err
+    instance.hauberk("delete", "svc/web", "-n", namespace, "--ignore-not-found")
+    instance.hauberk("delete", "svc", "-n", namespace, code=2)
+
+
+@pytest.mark.parametrize(("strict", "code"), [(False, 0), (True, 1)])
+def test_analyze(instance: Instance, namespace: str, tmp_path: Path, strict: bool, code: int) -> None:
+    instance.hauberk("analyze", "examples/bank", "--strict")
+    rule = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "idle", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": "nobody"}}},
+    }
+    file = tmp_path / "rule.yaml"
+    file.write_text(yaml.safe_dump(rule))
+    flags = ["--strict"] if strict else []
+    report = instance.hauberk("analyze", file, "-o", "json", *flags, code=code).json
+    assert report["warnings"] and report["findings"][0]["file"] == str(file)
+    instance.hauberk("apply", "-f", file)
+    within = instance.hauberk("analyze", "-n", namespace, "-o", "json", *flags, code=code).json
+    assert [each["object"] for each in within["findings"]] == [f"AuthorizationPolicy {namespace}/idle"]
+    file.write_text(BAD)
+    assert "bad" in instance.hauberk("analyze", file, code=2).out
