@@ -76,12 +76,8 @@ def test_apply_creates_then_changes_then_leaves_alone(
 
 
 def test_what_others_set_stays_and_what_is_no_longer_written_goes(instance: Instance, namespace: str) -> None:
-    config = f"apiVersion: v1
-kind: ConfigMap
-metadata: {{name: c, namespace: {namespace}}}
-"
-    config += "data: {a: '1', b: '2'}
-"
+    config = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: {namespace}}}\n"
+    config += "data: {a: '1', b: '2'}\n"
     instance.hauberk("apply", "-f", "-", stdin=config)
     instance.hauberk("apply", "-f", "-", stdin=config.replace(", b: '2'", ", c: '3'"))
     found = instance.hauberk("get", "cm/c", "-n", namespace, "-o", "json").json
