@@ -27,7 +27,7 @@ async def command(context: Context, seconds: int, namespace: str, output: str) -
     async with context.connect() as client:
         found = [
             edge for edge in await edges(client, seconds)
-            if not namespace or namespace in (edge["source"]["namespace"], edge["destination"]["namespace"])
+            if not namespace or namespace in (_namespace(edge["source"]), _namespace(edge["destination"]))
         ]  # fmt: skip
     if output == "json":
         print_json(found)
@@ -65,9 +65,13 @@ def print_edges(found: list[Edge]) -> None:
 
 
 def _workload(side: dict[str, Any]) -> str:
+    return f"{_namespace(side)}/{side.get('workload') or '?'}"
+
+
+def _namespace(side: dict[str, Any]) -> str:
+    """As the metrics say, or else as the identity says."""
     parts = str(side.get("spiffe_id") or "").split("/")
-    namespace = side.get("namespace") or (parts[parts.index("ns") + 1] if "ns" in parts[:-1] else "?")
-    return f"{namespace}/{side.get('workload') or '?'}"
+    return side.get("namespace") or (parts[parts.index("ns") + 1] if "ns" in parts[:-1] else "?")
 
 
 def _identity(side: dict[str, Any]) -> str:
