@@ -5,6 +5,7 @@ SHELL := /bin/bash
 VENV := build/venv
 BIN := $(VENV)/bin
 BINARIES := hauberk-proxy hauberk-sandbox
+DIST := dist
 
 .PHONY: help demo test bench build packages binaries lint test-rust test-python docs wheels clean
 
@@ -56,9 +57,9 @@ docs: $(VENV)/.installed ## regenerate docs/reference from the code
 	$(BIN)/python -m hauberk.model.reference
 	$(BIN)/python -m hauberk.cli.reference > docs/reference/commands.md
 
-wheels: $(VENV)/.installed ## build the two wheels into dist/
-	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
-	$(BIN)/maturin build --release --locked --out dist --manifest-path crates/proxy/Cargo.toml
+wheels: $(VENV)/.installed ## build the two wheels into DIST (dist/)
+	$(BIN)/python -m build --no-isolation --wheel --outdir $(DIST) .
+	cd crates/dataplane && ../../$(BIN)/maturin build --release --locked --out $(abspath $(DIST))
 
 clean: ## remove what was built
 	rm -rf build dist target

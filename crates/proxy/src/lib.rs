@@ -5,6 +5,7 @@
 mod accept;
 pub mod admin;
 pub mod bootstrap;
+pub mod command_line;
 pub mod engine;
 pub mod feed;
 mod listeners;

@@ -1,0 +1,5 @@
+//! As the crate `sandbox` has it, for the wheel.
+
+fn main() -> std::process::ExitCode {
+    hauberk_sandbox::main()
+}

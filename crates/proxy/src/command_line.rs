@@ -1,0 +1,85 @@
+//! The command line of the proxy.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::bootstrap::Bootstrap;
+use crate::{node, process};
+
+const USAGE: &str = "\
+usage: hauberk-proxy --bootstrap FILE
+
+Serves one pod: takes its calls, proves who calls whom, asks the policies, and forwards.
+
+  --bootstrap FILE  what to start from (docs/architecture.md, \"Proxy: command line and bootstrap\")
+  --version         print the version
+  --help            print this
+
+HAUBERK_LOG sets what is logged to standard error, as `info` or `hauberk_proxy=debug,warn`.
+Exit code: 0 ended as asked, 1 failed, 2 wrong command line or bootstrap file.
+";
+
+/// Runs the program as its arguments say.
+pub fn main() -> ExitCode {
+    match command(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Version) => {
+            println!("hauberk-proxy {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Run(path)) => run(&path),
+        Err(reason) => {
+            eprintln!("hauberk-proxy: {reason}; try --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(path: &std::path::Path) -> ExitCode {
+    let bootstrap = match Bootstrap::read(path) {
+        Ok(bootstrap) => bootstrap,
+        Err(error) => {
+            eprintln!("hauberk-proxy: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match process::run(bootstrap, |bootstrap| {
+        let node = node::of(&bootstrap.node);
+        let (client, snapshots) = hauberk_xds::Client::new(node, bootstrap.xds.clone());
+        tokio::task::spawn_local(client.run());
+        Ok(snapshots)
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hauberk-proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Command {
+    Help,
+    Version,
+    Run(PathBuf),
+}
+
+fn command(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<Command, String> {
+    let mut bootstrap = None;
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--help" | "-h") => return Ok(Command::Help),
+            Some("--version" | "-V") => return Ok(Command::Version),
+            Some("--bootstrap") => {
+                let path = arguments.next().ok_or("--bootstrap expects a file")?;
+                bootstrap = Some(PathBuf::from(path));
+            }
+            _ => return Err(format!("unknown argument {}", argument.display())),
+        }
+    }
+    bootstrap
+        .map(Command::Run)
+        .ok_or_else(|| "expected --bootstrap FILE".into())
+}
