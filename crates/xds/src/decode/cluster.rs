@@ -1,4 +1,4 @@
-//! Clusters. Ignored by design: preconnecting, statistics tracking, DNS details, `ignore_health_on_host_removal`.
+//! Clusters. Ignored by design: slow start, preconnecting, statistics tracking, DNS details, `ignore_health_on_host_removal`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::cluster::{
-    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, TcpKeepalive, TransportMatch,
-    UpstreamBind, UpstreamHttp, UpstreamProtocol,
+    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, ServiceName, TcpKeepalive,
+    TransportMatch, UpstreamBind, UpstreamHttp, UpstreamProtocol,
 };
 use hauberk_config::endpoint::ClusterLoadAssignment;
 
@@ -27,6 +27,9 @@ pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
         return Err(
             "load_balancing_policy, lb_subset_config: expected lb_policy, found these".into(),
         );
+    }
+    if !told.health_checks.is_empty() {
+        return Err("health_checks: expected none, hosts are judged by outlier_detection".into());
     }
     let http = told
         .typed_extension_protocol_options
@@ -77,7 +80,28 @@ pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
                 time: number(told.keepalive_time.as_ref()).map(|s| Duration::from_secs(s.into())),
                 interval: number(told.keepalive_interval.as_ref()).map(|s| Duration::from_secs(s.into())),
             }),
-        service: None,
+        service: service(told.metadata.as_ref()),
+    })
+}
+
+/// The first service that the metadata names.
+fn service(metadata: Option<&core::Metadata>) -> Option<ServiceName> {
+    use pb::value::Kind;
+    let istio = metadata?.filter_metadata.get("istio")?;
+    let Kind::ListValue(services) = istio.fields.get("services")?.kind.as_ref()? else {
+        return None;
+    };
+    let Kind::StructValue(first) = services.values.first()?.kind.as_ref()? else {
+        return None;
+    };
+    let field = |name: &str| match first.fields.get(name)?.kind.as_ref()? {
+        Kind::StringValue(text) => Some(text.clone()),
+        _ => None,
+    };
+    Some(ServiceName {
+        host: field("host")?,
+        name: field("name")?,
+        namespace: field("namespace")?,
     })
 }
 
