@@ -31,6 +31,7 @@ pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<Connect
             "local_reply_config, original_ip_detection_extensions, tracing: not honoured".into(),
         );
     }
+    refuse(told)?;
     let common = told.common_http_protocol_options.unwrap_or_default();
     let http1 = told.http_protocol_options.clone().unwrap_or_default();
     let http2 = told.http2_protocol_options.clone().unwrap_or_default();
@@ -88,6 +89,41 @@ pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<Connect
         default_host_for_http_10: (!http1.default_host_for_http_10.is_empty())
             .then_some(http1.default_host_for_http_10),
     })
+}
+
+/// What would change who is let in or what is sent, and is not honoured.
+fn refuse(told: &http::HttpConnectionManager) -> Decoded<()> {
+    let common = told.common_http_protocol_options.unwrap_or_default();
+    let found = [
+        ("max_stream_duration", common.max_stream_duration.is_some()),
+        (
+            "headers_with_underscores_action",
+            common.headers_with_underscores_action != 0,
+        ),
+        (
+            "internal_address_config",
+            told.internal_address_config.is_some(),
+        ),
+        (
+            "early_header_mutation_extensions",
+            !told.early_header_mutation_extensions.is_empty(),
+        ),
+        (
+            "scheme_header_transformation",
+            told.scheme_header_transformation.is_some(),
+        ),
+        (
+            "path_normalization_options",
+            told.path_normalization_options.is_some(),
+        ),
+        ("strip_trailing_host_dot", told.strip_trailing_host_dot),
+        ("proxy_100_continue", told.proxy_100_continue),
+        ("append_x_forwarded_port", told.append_x_forwarded_port),
+    ];
+    match found.iter().find(|(_, set)| *set) {
+        Some((field, _)) => Err(format!("{field}: not honoured")),
+        None => Ok(()),
+    }
 }
 
 fn codec(told: i32) -> Decoded<Codec> {
