@@ -29,6 +29,8 @@ async def find_pod(client: HttpClient, namespace: str, word: str) -> Object:
     owner = await client.get(kind, namespace, name)
     selector = (owner.get("spec") or {}).get("selector") or {}
     labels = selector if kind is kinds.SERVICE else selector.get("matchLabels") or {}
+    if kind is kinds.JOB and not labels:
+        labels = {"batch.kubernetes.io/controller-uid": owner["metadata"]["uid"]}
     wanted = ",".join(f"{key}={value}" for key, value in labels.items())
     found = (await client.list(kinds.POD, namespace, label_selector=wanted)).items if wanted else []
     if not found:
