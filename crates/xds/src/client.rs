@@ -20,7 +20,7 @@ use crate::answers::Answers;
 use crate::back_off::BackOff;
 use crate::connection::{INVALID_ARGUMENT, REQUESTS, connect};
 use crate::secrets::{self, Found};
-use crate::state::{Asked, CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, State, difference};
+use crate::state::{Asked, CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, State, by_ads, difference};
 
 /// How long the first snapshot waits for what the first listeners and clusters need.
 const FIRST_SNAPSHOT: Duration = Duration::from_secs(5);
@@ -108,7 +108,8 @@ impl Client {
         loop {
             self.subscribe(&mut asked, &requests)?;
             wanted.send_if_modified(|names| {
-                let needed = self.state.wanted(SECRET);
+                let mut needed = self.state.wanted(SECRET);
+                needed.retain(|name| !by_ads(name));
                 let differs = *names != needed;
                 *names = needed;
                 differs
@@ -151,14 +152,17 @@ impl Client {
         Ok(())
     }
 
-    /// Asks for the routes and endpoints that are newly mentioned, and no longer for those that are not.
+    /// Asks for the routes, endpoints and secrets that are newly mentioned, and no longer for those that are not.
     fn subscribe(
         &self,
         asked: &mut Asked,
         requests: &mpsc::Sender<DeltaDiscoveryRequest>,
     ) -> Result<(), String> {
-        for kind in [ENDPOINT, ROUTE] {
-            let wanted = self.state.wanted(kind);
+        for kind in [ENDPOINT, ROUTE, SECRET] {
+            let mut wanted = self.state.wanted(kind);
+            if kind == SECRET {
+                wanted.retain(|name| by_ads(name));
+            }
             let first = !asked.contains_key(kind);
             if first && wanted.is_empty() {
                 // A first request without names would ask for everything.

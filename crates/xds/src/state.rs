@@ -37,8 +37,8 @@ pub struct State {
     routes: Resources<RouteConfiguration>,
     endpoints: Resources<ClusterLoadAssignment>,
     secrets: Resources<Secret>,
-    /// Routes that the control plane has said do not exist.
-    absent_routes: BTreeSet<Name>,
+    /// Routes and secrets that the control plane has said do not exist.
+    absent: BTreeSet<Name>,
     answered: BTreeSet<&'static str>,
     published: Snapshot,
 }
@@ -63,12 +63,21 @@ impl State {
             ),
             ROUTE => {
                 let found = all(answer, ROUTE, decode::route_configuration)?;
-                self.absent_routes
+                self.absent
                     .extend(removed.iter().map(|name| name.as_str().into()));
                 for (name, _, _) in &found {
-                    self.absent_routes.remove(name);
+                    self.absent.remove(name);
                 }
                 merge(&mut self.routes, found, removed);
+            }
+            SECRET => {
+                let found = all(answer, SECRET, decode::secret)?;
+                self.absent
+                    .extend(removed.iter().map(|name| name.as_str().into()));
+                for (name, _, _) in &found {
+                    self.absent.remove(name);
+                }
+                merge(&mut self.secrets, found, removed);
             }
             ENDPOINT => {
                 let found = all(answer, ENDPOINT, decode::load_assignment)?;
@@ -79,7 +88,7 @@ impl State {
             }
             other => {
                 return Err(format!(
-                    "type_url: expected listeners, clusters, routes or endpoints, found {other:?}"
+                    "type_url: expected listeners, clusters, routes, endpoints or secrets, found {other:?}"
                 ));
             }
         }
@@ -165,7 +174,8 @@ impl State {
             LISTENER => of(&self.listeners, |_| true),
             CLUSTER => of(&self.clusters, |_| true),
             ROUTE => of(&self.routes, |name| wanted.contains(name)),
-            _ => of(&self.endpoints, |name| wanted.contains(name)),
+            ENDPOINT => of(&self.endpoints, |name| wanted.contains(name)),
+            _ => of(&self.secrets, |name| wanted.contains(name) && by_ads(name)),
         }
     }
 
@@ -182,9 +192,9 @@ impl State {
     /// What is waited for: names of routes, endpoints and secrets that may still come.
     pub fn missing(&self) -> Vec<String> {
         let known = |kind, name: &Name| match kind {
-            ROUTE => self.routes.contains_key(name) || self.absent_routes.contains(name),
+            ROUTE => self.routes.contains_key(name) || self.absent.contains(name),
             ENDPOINT => self.endpoints.contains_key(name),
-            _ => self.secrets.contains_key(name),
+            _ => self.secrets.contains_key(name) || self.absent.contains(name),
         };
         let mut missing = Vec::new();
         for kind in [ROUTE, ENDPOINT, SECRET] {
@@ -227,7 +237,8 @@ impl State {
         );
         let (mut routes, mut endpoints) = (self.wanted(ROUTE), self.wanted(ENDPOINT));
         let mut secrets = self.wanted(SECRET);
-        self.absent_routes.retain(|name| routes.contains(name));
+        self.absent
+            .retain(|name| routes.contains(name) || secrets.contains(name));
         for listener in new.listeners.values() {
             routes.extend(routes_of(listener));
             secrets.extend(secrets_of(listener));
@@ -281,6 +292,11 @@ impl State {
                 .secrets()
                 .all(|name| self.secrets.contains_key(name))
     }
+}
+
+/// Whether a secret comes over ADS, being an object of the API, and not from the node's SDS.
+pub fn by_ads(secret: &str) -> bool {
+    secret.starts_with("kubernetes://")
 }
 
 /// Every resource of an answer, decoded: name, version, value.

@@ -6,6 +6,7 @@ mod resources;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use hauberk_config::Snapshot;
 use hauberk_config::secret::{Material, Secret};
 use hauberk_xds::state::{CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, State};
@@ -212,4 +213,40 @@ fn published_again(state: &mut State, ip: &str) -> Arc<Snapshot> {
         .apply(&answer(ENDPOINT, &[("c", ip, endpoints("c", ip))], &[]))
         .expect("endpoints");
     published(state)
+}
+
+#[test]
+fn secrets_of_the_api_come_over_ads_and_need_not_exist() {
+    let mut state = running();
+    let name = "kubernetes://cert";
+    let own = tls::Secret {
+        name: name.into(),
+        r#type: Some(tls::secret::Type::ValidationContext(Default::default())),
+    };
+    let mut other = tls_cluster("t");
+    other.transport_socket = Some(resources::tls_with(name));
+    state
+        .apply(&answer(CLUSTER, &[("t", "1", other)], &[]))
+        .expect("clusters");
+    state
+        .apply(&answer(
+            ENDPOINT,
+            &[("t", "1", endpoints("t", "10.0.0.2"))],
+            &[],
+        ))
+        .expect("endpoints");
+    assert_eq!(state.missing(), [name]);
+    state
+        .apply(&answer::<tls::Secret>(SECRET, &[], &[name]))
+        .expect("secrets");
+    assert!(state.complete(), "nobody waits for what does not exist");
+    assert!(!published(&mut state).clusters.contains("t"));
+    state
+        .apply(&answer(SECRET, &[(name, "1", own)], &[]))
+        .expect("secrets");
+    assert!(published(&mut state).clusters.contains("t"));
+    assert_eq!(
+        state.versions(SECRET).get(name).map(String::as_str),
+        Some("1")
+    );
 }

@@ -19,6 +19,9 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
+    CombinedCertificateValidationContext, ValidationContextType,
+};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
@@ -154,34 +157,47 @@ pub fn eds_cluster(name: &str) -> Cluster {
 
 /// An EDS cluster reached over TLS with the secrets `default` and `ROOTCA`.
 pub fn tls_cluster(name: &str) -> Cluster {
-    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
-    let secret = |name: &str| tls::SdsSecretConfig {
-        name: name.into(),
-        ..Default::default()
-    };
     let combined = CombinedCertificateValidationContext {
         validation_context_sds_secret_config: Some(secret("ROOTCA")),
         ..Default::default()
     };
-    let context = tls::UpstreamTlsContext {
-        common_tls_context: Some(tls::CommonTlsContext {
-            tls_certificate_sds_secret_configs: vec![secret("default")],
-            validation_context_type: Some(ValidationContextType::CombinedValidationContext(
-                combined,
-            )),
-            ..Default::default()
-        }),
+    let context = tls::CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![secret("default")],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(combined)),
         ..Default::default()
     };
-    let kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
     Cluster {
-        transport_socket: Some(TransportSocket {
-            name: "tls".into(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(any(
-                kind, &context,
-            ))),
-        }),
+        transport_socket: Some(upstream_tls(context)),
         ..eds_cluster(name)
+    }
+}
+
+/// TLS that needs one secret only.
+pub fn tls_with(name: &str) -> TransportSocket {
+    upstream_tls(tls::CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![secret(name)],
+        ..Default::default()
+    })
+}
+
+fn secret(name: &str) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig {
+        name: name.into(),
+        ..Default::default()
+    }
+}
+
+fn upstream_tls(context: tls::CommonTlsContext) -> TransportSocket {
+    let kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    let context = tls::UpstreamTlsContext {
+        common_tls_context: Some(context),
+        ..Default::default()
+    };
+    TransportSocket {
+        name: "tls".into(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(any(
+            kind, &context,
+        ))),
     }
 }
 
