@@ -52,6 +52,10 @@ pub fn run(request: &Request) -> Result<u8> {
             )));
         }
     };
+    for directory in &spec.cgroups {
+        let file = directory.join("cgroup.procs");
+        std::fs::write(&file, "0").map_err(|e| Error::io("join the cgroup", &file, &e))?;
+    }
     enter(pid)?;
     match sys::fork_single_threaded().context(|| "start the command's process".into())? {
         ForkResult::Child => {

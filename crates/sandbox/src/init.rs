@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -80,6 +81,12 @@ fn prepare(spec: &Spec, report: &mut File, mut mapped: File) -> Result<SignalFd>
         .context(|| "become user 0".into())?;
     // Changing credentials clears it, so it is set here: a container never outlives its monitor.
     sys::die_with_parent().context(|| "tie init to its monitor".into())?;
+    // It may have died the moment before; the other end of the pipe then has no reader.
+    let mut fds = [PollFd::new(report.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).context(|| "look for the monitor".into())?;
+    if fds[0].any().unwrap_or(false) {
+        return Err(Error::new("the monitor is gone"));
+    }
     Ok(signals)
 }
 

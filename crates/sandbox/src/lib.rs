@@ -8,6 +8,7 @@ mod exec;
 mod init;
 mod log;
 mod monitor;
+mod place;
 mod program;
 mod proxy;
 mod root;
@@ -53,6 +54,8 @@ pub fn main() -> ExitCode {
 
 fn command(arguments: Vec<String>) -> Result<u8> {
     let mut options = Options::parse(arguments)?;
+    sys::close_others_on_exec()
+        .map_err(|e| Error::new(format!("cannot close what was left open: {e}")))?;
     match options.verb.as_str() {
         "run" => monitor::run(&options.path("--spec")?),
         "exec" => exec::run(&exec::Request {

@@ -206,8 +206,8 @@ impl Watch<'_> {
 
     fn until_end(&mut self) -> Result<Ending> {
         let mut report_open = true;
-        while report_open || self.open.contains(&true) {
-            let ready = self.wait(report_open)?;
+        while report_open {
+            let ready = self.wait()?;
             if ready.signal {
                 while let Ok(Some(signal)) = self.signals.read_signal() {
                     if let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) {
@@ -235,19 +235,17 @@ impl Watch<'_> {
             }
         }
         let status = waitpid(self.init, None).context(|| "wait for init".into())?;
+        self.drain()?;
         self.ending(status)
     }
 
-    fn wait(&self, report_open: bool) -> Result<Ready> {
+    fn wait(&self) -> Result<Ready> {
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
         ];
-        let mut watched = Vec::new();
-        if report_open {
-            fds.push(PollFd::new(self.report.as_fd(), PollFlags::POLLIN));
-            watched.push(2);
-        }
+        let mut watched = vec![2];
+        fds.push(PollFd::new(self.report.as_fd(), PollFlags::POLLIN));
         for index in 0..2 {
             if self.open[index] {
                 fds.push(PollFd::new(
@@ -296,6 +294,35 @@ impl Watch<'_> {
             );
         }
         Ok(())
+    }
+
+    /// Takes what the container still had in its pipes. Nobody in it lives; whoever else was handed an end of them is not
+    /// waited for.
+    fn drain(&mut self) -> Result<()> {
+        for index in 0..2 {
+            while self.open[index] && self.has_output(index)? {
+                self.pump(index)?;
+            }
+            let (_, stream) = &mut self.streams[index];
+            if let Err(error) = stream.finish(&mut self.log) {
+                eprintln!(
+                    "hauberk-sandbox: {}",
+                    Error::io("write the log", &self.spec.log, &error)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether reading would not wait: there is output, or its end.
+    fn has_output(&self, index: usize) -> Result<bool> {
+        let mut fds = [PollFd::new(
+            self.streams[index].0.as_fd(),
+            PollFlags::POLLIN,
+        )];
+        let ready =
+            poll(&mut fds, PollTimeout::ZERO).context(|| "drain the program's output".into())?;
+        Ok(ready > 0)
     }
 
     fn ending(&self, init: WaitStatus) -> Result<Ending> {

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, pivot_root};
 
 use crate::error::{Context, Result};
-use crate::spec::Spec;
+use crate::place::{self, Enclosure};
+use crate::spec::{Mount, Spec};
 use crate::sys;
 
 /// Where the new root is put together; whatever the host has there is not seen in the container.
@@ -234,27 +238,25 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds to the read-only directories what mounts and files need in them and is missing: one overlay without an upper
-    /// layer for each such directory, all before the first mount, so that none hides another.
+    /// layer for each such directory, all before the first mount, so that none hides another. Nothing that a program
+    /// could have furnished is mounted yet.
     fn make_room(&self) -> Result<()> {
-        let wanted = self
-            .spec
-            .mounts
-            .iter()
-            .map(|mount| (&mount.target, mount.source.is_dir()));
-        let wanted: Vec<(&PathBuf, bool)> = wanted
-            .chain(self.spec.files.keys().map(|path| (path, false)))
-            .collect();
+        let root = Enclosure::open(&self.root)?;
+        let files = self.spec.files.keys().map(|path| (path, false));
+        let mut wanted: Vec<(&PathBuf, bool)> = files.collect();
+        for mount in &self.spec.mounts {
+            wanted.push((&mount.target, place::is_directory(&self.source(mount)?)?));
+        }
         let mut missing: BTreeMap<PathBuf, Vec<(PathBuf, bool)>> = BTreeMap::new();
         for (target, is_directory) in wanted {
-            let full = self.resolve(target);
-            if full.symlink_metadata().is_ok() {
+            if root.find(target)?.is_some() {
                 continue;
             }
-            let existing = self.deepest_existing(&full);
+            let (existing, rest) = root.deepest(target)?;
+            let existing = place::path_of(&existing)?;
             if self.writable(&existing) {
-                create(&full, is_directory)?;
+                create(&existing.join(&rest), is_directory)?;
             } else {
-                let rest = full.strip_prefix(&existing).unwrap_or(&full).to_owned();
                 missing
                     .entry(existing)
                     .or_default()
@@ -276,65 +278,52 @@ impl<'a> Builder<'a> {
 
     /// Shorter targets first, so that a mount below another is seen.
     fn mounts(&self) -> Result<()> {
+        let root = Enclosure::open(&self.root)?;
         let mut mounts: Vec<_> = self.spec.mounts.iter().collect();
         mounts.sort_by_key(|mount| mount.target.components().count());
         for wanted in mounts {
-            let found = fs::metadata(&wanted.source)
-                .context(|| format!("find the source {} of a mount", wanted.source.display()))?;
-            let target = self.place(&wanted.target, found.is_dir())?;
-            bind(&wanted.source, &target)?;
-            lock(&target, true, wanted.readonly)?;
+            let source = self.source(wanted)?;
+            let target = root.find_or_make(&wanted.target, place::is_directory(&source)?, None)?;
+            attach(&source, &target, wanted.readonly).context(|| {
+                format!(
+                    "mount {} at {}",
+                    wanted.source.display(),
+                    wanted.target.display()
+                )
+            })?;
         }
         Ok(())
     }
 
+    /// A mount's source; a sub-path is found, or made as the volume's own, without leaving the volume.
+    fn source(&self, wanted: &Mount) -> Result<OwnedFd> {
+        let whole = open(
+            &wanted.source,
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .context(|| format!("find the source {} of a mount", wanted.source.display()))?;
+        let Some(sub) = &wanted.sub_path else {
+            return Ok(whole);
+        };
+        let owner = place::owner_of(&whole)?;
+        Enclosure::open(&wanted.source)?.find_or_make(&Path::new("/").join(sub), true, Some(owner))
+    }
+
     fn files(&self) -> Result<()> {
+        let root = Enclosure::open(&self.root)?;
         for (index, (path, text)) in self.spec.files.iter().enumerate() {
             let source = self.scratch.join(format!("file-{index}"));
             fs::write(&source, text).context(|| format!("write {}", path.display()))?;
             fs::set_permissions(&source, fs::Permissions::from_mode(0o644))
                 .context(|| format!("write {}", path.display()))?;
-            let target = self.place(path, false)?;
-            bind(&source, &target)?;
-            lock(&target, false, true)?;
+            let source = open(&source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+                .context(|| format!("write {}", path.display()))?;
+            let target = root.find_or_make(path, false, None)?;
+            attach(&source, &target, true)
+                .context(|| format!("lay a file over {}", path.display()))?;
         }
         Ok(())
-    }
-
-    /// The path in the new root to mount at. It is missing only below an earlier mount, and is then made there.
-    fn place(&self, target: &Path, is_directory: bool) -> Result<PathBuf> {
-        let full = self.resolve(target);
-        if full.symlink_metadata().is_err() {
-            create(&full, is_directory).context(|| {
-                format!(
-                    "make room for {}: the volume above it is read-only and has no such entry",
-                    target.display()
-                )
-            })?;
-        }
-        Ok(full)
-    }
-
-    fn deepest_existing(&self, path: &Path) -> PathBuf {
-        let existing = path.ancestors().find(|ancestor| ancestor.is_dir());
-        existing.unwrap_or(&self.root).to_owned()
-    }
-
-    /// Follows the links of the new root's own tree, never out of it (`/var/run` → `/run`, `/bin` → `usr/bin`).
-    fn resolve(&self, target: &Path) -> PathBuf {
-        let mut path = self.root.clone();
-        for component in target.components() {
-            let Component::Normal(name) = component else {
-                continue;
-            };
-            let next = path.join(name);
-            path = match fs::read_link(&next) {
-                Ok(to) if to.is_absolute() => self.inside(to),
-                Ok(to) => path.join(to),
-                Err(_) => next,
-            };
-        }
-        path
     }
 
     /// Whether new entries can simply be made there: the root's own tmpfs and the private directories.
@@ -392,14 +381,25 @@ pub fn enter_minimal(binary: &Path, own: &Path) -> Result<()> {
         create(&inside(Path::new(name)), false)?;
         bind(Path::new(name), &inside(Path::new(name)))?;
     }
-    directory(&root.join("proc"))?;
-    bind(Path::new("/proc"), &root.join("proc"))?;
-    lock(&root.join("proc"), true, true)?;
+    own_processes(&root.join("proc"))?;
     chdir(&root).context(|| "enter the proxy's root".into())?;
     pivot_root(".", ".").context(|| "change the root".into())?;
     umount2(".", MntFlags::MNT_DETACH).context(|| "leave the old root".into())?;
     chdir("/").context(|| "enter the proxy's root".into())?;
     lock(Path::new("/"), false, true)
+}
+
+/// A `/proc` that shows the process that looks at it and nothing of the machine.
+fn own_processes(path: &Path) -> Result<()> {
+    directory(path)?;
+    mount(
+        Some("proc"),
+        path,
+        Some("proc"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY,
+        Some("hidepid=invisible,subset=pid"),
+    )
+    .context(|| "mount the proxy's /proc".into())
 }
 
 /// Lays `skeleton` over `existing`, read-only: the entries of both are seen.
@@ -414,6 +414,13 @@ fn overlay(skeleton: &Path, existing: &Path) -> Result<()> {
     )
     .context(|| format!("make room in {}", existing.display()))?;
     lock(existing, false, true)
+}
+
+/// Mounts what `source` is open on at what `target` is open on, restricted before anybody can see it.
+fn attach(source: &OwnedFd, target: &OwnedFd, readonly: bool) -> std::io::Result<()> {
+    let tree = sys::clone_mount(source)?;
+    sys::lock_cloned_mount(&tree, readonly)?;
+    sys::attach_mount(&tree, target)
 }
 
 fn tmpfs(path: &Path, options: &str) -> Result<()> {

@@ -23,6 +23,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_fspick,
     libc::SYS_fsconfig,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
     // the kernel itself
@@ -54,6 +55,9 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
 ];
+
+/// Linux 6.15; the same number on every architecture.
+const OPEN_TREE_ATTR: libc::c_long = 467;
 
 /// New namespaces asked of clone(2) by its flags.
 const CLONE_NEW: u32 = (libc::CLONE_NEWNS

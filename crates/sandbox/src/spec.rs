@@ -63,6 +63,9 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct Mount {
     pub source: PathBuf,
+    /// Below `source`; what a program put there is followed within `source` only.
+    #[serde(default)]
+    pub sub_path: Option<PathBuf>,
     pub target: PathBuf,
     #[serde(default)]
     pub readonly: bool,
@@ -105,7 +108,8 @@ impl Spec {
             .iter()
             .map(|m| &m.target)
             .chain(self.files.keys())
-            .chain([&self.cwd]);
+            .chain([&self.cwd])
+            .chain(&self.hidden);
         for target in targets {
             if !target.is_absolute()
                 || target

@@ -1,9 +1,9 @@
 //! System calls that no safe wrapper has. Each block says why it is sound; nothing else in the crate is unsafe.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::unistd::{ForkResult, fork};
@@ -16,6 +16,21 @@ pub fn fork_single_threaded() -> nix::Result<ForkResult> {
 
 /// Makes a mount, and all below it if `recursive`, read-only, without set-user-ID programs and without devices.
 pub fn lock_mount(path: &Path, recursive: bool, readonly: bool) -> io::Result<()> {
+    let path = c_string(path)?;
+    set_mount_attributes(
+        libc::AT_FDCWD,
+        &path,
+        if recursive { libc::AT_RECURSIVE } else { 0 },
+        readonly,
+    )
+}
+
+fn set_mount_attributes(
+    directory: RawFd,
+    path: &CStr,
+    flags: i32,
+    readonly: bool,
+) -> io::Result<()> {
     #[repr(C)]
     struct MountAttributes {
         set: u64,
@@ -26,26 +41,78 @@ pub fn lock_mount(path: &Path, recursive: bool, readonly: bool) -> io::Result<()
     const RDONLY: u64 = 1;
     const NOSUID: u64 = 2;
     const NODEV: u64 = 4;
-    let path = c_string(path)?;
     let attributes = MountAttributes {
         set: NOSUID | NODEV | if readonly { RDONLY } else { 0 },
         clear: 0,
         propagation: 0,
         user_namespace: 0,
     };
-    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: both pointers are to live values of the sizes given; the kernel only reads them.
-    let result = unsafe {
+    check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
+            directory,
             path.as_ptr(),
             flags,
             &raw const attributes,
             size_of::<MountAttributes>(),
         )
-    };
-    check(result)
+    })
+}
+
+/// A copy of the mount at `source`, and of all below it if that is a directory, attached nowhere yet.
+pub fn clone_mount(source: &OwnedFd) -> io::Result<OwnedFd> {
+    const CLONE: libc::c_uint = 1;
+    let flags = CLONE
+        | libc::O_CLOEXEC.cast_unsigned()
+        | (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE).cast_unsigned();
+    // SAFETY: the path is an empty static string; the result is a descriptor that nobody else owns.
+    unsafe {
+        let result = libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags);
+        check(result)?;
+        Ok(OwnedFd::from_raw_fd(result as RawFd))
+    }
+}
+
+/// Restricts a mount that is attached nowhere yet, and all below it (see `lock_mount`).
+pub fn lock_cloned_mount(tree: &OwnedFd, readonly: bool) -> io::Result<()> {
+    set_mount_attributes(
+        tree.as_raw_fd(),
+        c"",
+        libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+        readonly,
+    )
+}
+
+/// Attaches a cloned mount on what `target` is open on.
+pub fn attach_mount(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    const FROM_EMPTY_PATH: libc::c_uint = 0x04;
+    const TO_EMPTY_PATH: libc::c_uint = 0x40;
+    // SAFETY: both paths are empty static strings.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            target.as_raw_fd(),
+            c"".as_ptr(),
+            FROM_EMPTY_PATH | TO_EMPTY_PATH,
+        )
+    })
+}
+
+/// Descriptors above standard error do not live through an exec, whoever left them open.
+pub fn close_others_on_exec() -> io::Result<()> {
+    const CLOEXEC: libc::c_uint = 4;
+    // SAFETY: close_range with integers only; with this flag it closes nothing now.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3 as libc::c_uint,
+            libc::c_uint::MAX,
+            CLOEXEC,
+        )
+    })
 }
 
 pub fn install_seccomp(filter: &mut [libc::sock_filter]) -> io::Result<()> {

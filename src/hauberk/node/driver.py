@@ -23,6 +23,8 @@ class Mount:
     source: Path
     target: str
     readonly: bool = False
+    sub_path: str = ""
+    """Below `source`; links that a program put there are followed within `source` only, by the driver."""
 
 
 @dataclass(frozen=True, slots=True)

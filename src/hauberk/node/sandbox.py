@@ -121,7 +121,12 @@ def _specification(spec: ContainerSpec) -> dict[str, Any]:
         "user": {"uid": spec.user, "gid": spec.group, "groups": list(spec.groups)},
         "capabilities": list(spec.capabilities),
         "mounts": [
-            {"source": str(mount.source), "target": mount.target, "readonly": mount.readonly}
+            {
+                "source": str(mount.source),
+                "sub_path": mount.sub_path or None,
+                "target": mount.target,
+                "readonly": mount.readonly,
+            }
             for mount in spec.mounts
         ],
         "hidden": [str(path) for path in spec.hidden],
