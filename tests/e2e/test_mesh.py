@@ -146,7 +146,7 @@ def test_a_tapped_call_can_be_asked_about(mesh: TestInstance) -> None:
 
 def test_proxies_are_in_sync_and_show_what_they_run(mesh: TestInstance) -> None:
     status = mesh.said("proxy-status", "-n", "mesh")
-    assert status.count("sidecar") == 8
+    assert status.count("sidecar") == 9
     assert not {"STALE", "REFUSED", "NOT SENT"} & set(status.split())
     shown = mesh.said("proxy-config", "deploy/web-v1", "-n", "mesh")
     assert "virtualInbound" in shown

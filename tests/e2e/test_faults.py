@@ -1,0 +1,135 @@
+"""Every process of an instance is killed by SIGKILL, and nothing is lost but what that process alone held."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from instance_testing.instance import TestInstance, wait_until
+
+pytestmark = pytest.mark.root
+
+MANIFESTS = Path(__file__).with_name("manifests")
+
+
+class Pods:
+    """What two pods saw, read from their log files: no API is asked.
+
+    `steady` calls the web service all the time; `hold` speaks over one TCP connection ten times a second.
+    """
+
+    def __init__(self, mesh: TestInstance) -> None:
+        self._steady, self._hold = (self._log(mesh, app) for app in ("steady", "hold"))
+
+    def since(self, moment: float) -> list[tuple[float, int]]:
+        """Seconds after `moment` at which a call began, and its status; 0 for no answer."""
+        found = []
+        for line in self._steady.read_text().splitlines():
+            began, status = line.split()[-2:]
+            found.append((float(began) - moment, int(status)))
+        return [each for each in found if each[0] > 0]
+
+    def statuses(self, moment: float) -> list[int]:
+        return [status for _, status in self.since(moment)]
+
+    def connection_lives(self) -> bool:
+        """Whether the held connection, still the first one, goes on to carry bytes."""
+        before = self._hold.stat().st_size
+        wait_until(lambda: self._hold.stat().st_size > before, 5, "the held connection carries bytes")
+        return "closed" not in self._hold.read_text()
+
+    @staticmethod
+    def _log(mesh: TestInstance, app: str) -> Path:
+        return mesh.state / "node/pods" / mesh.pod(app)["metadata"]["uid"] / "containers" / app / "0/log"
+
+
+@pytest.fixture
+def pods(mesh: TestInstance) -> Pods:
+    return Pods(mesh)
+
+
+def proxy_pid(mesh: TestInstance, app: str) -> int:
+    """The proxy of a pod: the process whose bootstrap is that pod's."""
+    bootstrap = f"{mesh.run}/pods/{mesh.pod(app)['metadata']['uid']}/bootstrap.json"
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if bootstrap in words and "hauberk-proxy" in words[0]:
+                return int(process.name)
+    raise AssertionError(f"no proxy runs with {bootstrap}")
+
+
+def test_a_killed_proxy_takes_only_its_own_pods_connections(mesh: TestInstance, pods: Pods) -> None:
+    killed = time.time()
+    os.kill(proxy_pid(mesh, "web"), signal.SIGKILL)
+    wait_until(lambda: 200 in pods.statuses(killed + 1), 10, "calls to web go on")
+    failed = [began for began, status in pods.since(killed) if status != 200]
+    assert not failed or max(failed) < 1, failed
+    assert pods.connection_lives()
+
+
+def test_calls_logs_and_exit_codes_outlive_the_node_agent(mesh: TestInstance, pods: Pods) -> None:
+    mesh.said("apply", "-f", "-", text=json.dumps(JOB))
+    wait_until(lambda: "began" in mesh.hauberk("logs", "-n", "mesh", "job/late").stdout, 15, "the Job runs")
+    killed = time.time()
+    os.kill(mesh.pid_of("node"), signal.SIGKILL)
+    assert not exit_code_kept(mesh), "the Job must end while there is no agent"
+    wait_until(lambda: exit_code_kept(mesh), 15, "the Job's exit code is kept")
+    assert len(pods.statuses(killed)) > 20
+    mesh.said("up", "-d", str(MANIFESTS), timeout=90)
+    wait_until(
+        lambda: mesh.object("job", "late", "mesh")["status"].get("failed"), 15, "the Job's end is known"
+    )
+    (pod,) = json.loads(mesh.said("get", "pods", "-n", "mesh", "-l", "job-name=late", "-o", "json"))["items"]
+    assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+    assert mesh.said("logs", "-n", "mesh", pod["metadata"]["name"]).split() == ["began", "ended"]
+    assert set(pods.statuses(killed)) == {200}
+    assert pods.connection_lives()
+
+
+def test_calls_outlive_the_control_plane(mesh: TestInstance, pods: Pods) -> None:
+    killed = time.time()
+    os.kill(mesh.pid_of("hauberkd"), signal.SIGKILL)
+    wait_until(lambda: len(pods.statuses(killed)) > 50, 10, "calls go on without the control plane")
+    mesh.said("up", "-d", str(MANIFESTS), timeout=90)
+    back = time.time()
+    wait_until(lambda: len(pods.statuses(back)) > 10, 10, "calls go on with the new one")
+    assert set(pods.statuses(killed)) == {200}
+    assert pods.connection_lives()
+    wait_until(
+        lambda: mesh.hauberk("proxy-status", "-n", "mesh").stdout.count("SYNCED") >= 9 * 4, 15, "proxies"
+    )
+
+
+JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "late", "namespace": "mesh"},
+    "spec": {
+        "backoffLimit": 0,
+        "template": {
+            "spec": {
+                "serviceAccountName": "client",
+                "restartPolicy": "Never",
+                "containers": [
+                    {
+                        "name": "late",
+                        "image": "host",
+                        "command": ["/bin/sh", "-c", "echo began; sleep 4; echo ended; exit 7"],
+                    }
+                ],
+            }
+        },
+    },
+}
+
+
+def exit_code_kept(mesh: TestInstance) -> bool:
+    """Whether the sandbox wrote the exit code down, with no agent there."""
+    states = mesh.state.glob("node/pods/*/containers/late/0/state.json")
+    return any('"exit_code":7' in state.read_text().replace(" ", "") for state in states)
