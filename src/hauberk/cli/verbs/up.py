@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -130,7 +131,7 @@ async def _take(client: HttpClient, tour: Tour, applied: list[Object]) -> bool:
     out.print(styled("\nWorkloads", TITLE))
     await print_workloads(client, {each["metadata"].get("namespace") or "default" for each in applied})
     out.print(styled("\nEdges", TITLE))
-    print_edges(await edges(client, 30))
+    print_edges(await _edges_with_requests(client))
     for question in tour.why:
         out.print(styled(f"\n{question.say}: hauberk why {question.source} {question.destination}", TITLE))
         good &= await _explain(client, question.source, question.destination, question.verdict)
@@ -140,6 +141,22 @@ async def _take(client: HttpClient, tour: Tour, applied: list[Object]) -> bool:
             out.print(f"  {line}")
         out.print(f"  curl -H 'Host: {tour.requests[0].host}' {address}/" if tour.requests else "")
     return good
+
+
+async def _edges_with_requests(client: HttpClient) -> list[dict[str, Any]]:
+    """The edges, once the node has counted the requests that were just made."""
+    found: list[dict[str, Any]] = []
+
+    async def counted() -> bool:
+        nonlocal found
+        found = await edges(client, 30)
+        return any(edge["requests_per_second"] for edge in found)
+
+    try:
+        await wait_for(counted, seconds=RECORD_SECONDS, what="expected the requests to be counted")
+    except CommandError as error:
+        console().print(styled(f"✘ {error}", BAD))
+    return found
 
 
 async def _explain(client: HttpClient, source: str, destination: str, verdict: str) -> bool:
