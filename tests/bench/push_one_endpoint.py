@@ -175,10 +175,12 @@ async def measure(services: int, streams: int, rounds: int) -> list[dict[str, An
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdin and process.stdout
+        orders, answers = process.stdin, process.stdout
 
         async def ask(word: str) -> dict[str, Any]:
-            process.stdin.write(f"{word}\n".encode())
-            return json.loads(await process.stdout.readline())
+            orders.write(f"{word}\n".encode())
+            answer: dict[str, Any] = json.loads(await answers.readline())
+            return answer
 
         try:
             json.loads(await process.stdout.readline())
