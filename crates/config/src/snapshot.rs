@@ -104,6 +104,8 @@ pub struct Snapshot {
     /// By EDS service name.
     pub endpoints: Table<ClusterLoadAssignment>,
     pub secrets: Table<Secret>,
+    /// Listeners that the control plane has named and that cannot run yet: their routes or secrets are on their way.
+    pub waiting: Vec<Arc<str>>,
 }
 
 impl Snapshot {

@@ -19,6 +19,7 @@ pub async fn follow(
         if snapshot.generation > 0 {
             let generation = snapshot.generation;
             let empty = snapshot.listeners.is_empty();
+            let waiting = snapshot.waiting.join(", ");
             let problems = engine.publish(snapshot).await;
             for problem in &problems {
                 tracing::warn!(
@@ -32,6 +33,16 @@ pub async fn follow(
                     let waits = unready.is_some();
                     if waits {
                         *unready = Some(problems.join("\n"));
+                    }
+                    waits
+                });
+            } else if !waiting.is_empty() {
+                unready.send_if_modified(|unready| {
+                    let waits = unready.is_some();
+                    if waits {
+                        *unready = Some(format!(
+                            "the routes or secrets of these listeners have not come: {waiting}"
+                        ));
                     }
                     waits
                 });

@@ -264,7 +264,9 @@ impl State {
             |name| secrets.contains(name),
             |_| true,
         );
+        new.waiting = self.waiting(&new);
         let same = old.generation > 0
+            && old.waiting == new.waiting
             && old.listeners.same(&new.listeners)
             && old.clusters.same(&new.clusters)
             && old.routes.same(&new.routes)
@@ -275,6 +277,28 @@ impl State {
         }
         self.published = new.clone();
         Some(Arc::new(new))
+    }
+
+    /// Listeners that run in no version, and whose routes or secrets may still come.
+    fn waiting(&self, running: &Snapshot) -> Vec<Name> {
+        let comes =
+            |known: bool, name: &Name| !known && !self.absent.contains(name) && !by_ads(name);
+        let waits = |listener: &Listener| {
+            routes_of(listener)
+                .iter()
+                .any(|name| comes(self.routes.contains_key(name), name))
+                || secrets_of(listener)
+                    .iter()
+                    .any(|name| comes(self.secrets.contains_key(name), name))
+        };
+        let mut found: Vec<Name> = self
+            .listeners
+            .values()
+            .filter(|(_, listener)| !running.listeners.contains(&listener.name) && waits(listener))
+            .map(|(_, listener)| Arc::clone(&listener.name))
+            .collect();
+        found.sort();
+        found
     }
 
     fn listener_ready(&self, listener: &Listener) -> bool {

@@ -250,3 +250,30 @@ fn secrets_of_the_api_come_over_ads_and_need_not_exist() {
         Some("1")
     );
 }
+
+#[test]
+fn a_listener_without_its_routes_is_named_as_waiting() {
+    let mut state = State::default();
+    state
+        .apply(&answer(
+            LISTENER,
+            &[("web", "1", http_listener("web", "r"))],
+            &[],
+        ))
+        .expect("listeners");
+    state
+        .apply(&answer::<resources::Clusters>(CLUSTER, &[], &[]))
+        .expect("clusters");
+    let names = |snapshot: &hauberk_config::Snapshot| {
+        snapshot
+            .waiting
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&published(&mut state)), ["web"]);
+    state
+        .apply(&answer(ROUTE, &[("r", "1", routes("r", "c"))], &[]))
+        .expect("routes");
+    assert!(names(&published(&mut state)).is_empty());
+}
