@@ -3,6 +3,7 @@
 import re
 import subprocess
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 
 from tests.bench.process import Measured
 
@@ -40,6 +41,27 @@ def http2(subject: Measured, seconds: int) -> Result:
     if int(number(r"status codes: (\d+) 2xx", text)) != requests:
         raise RuntimeError(f"expected {requests} answers with 200, found: {text}")
     return Result(number(r"([\d.]+) req/s", text), cpu / requests * 1e6)
+
+
+def grpc(subject: Measured, seconds: int) -> Result:
+    """Unary gRPC calls with an empty message (5 bytes, the frame's header), by h2load. h2load does not read
+    `grpc-status`: that each answer holds the echoed 5 bytes says that the call was answered, since an error has none.
+    """
+    calls = 1000 * seconds
+    with NamedTemporaryFile() as message:
+        message.write(bytes(5))
+        message.flush()
+        command = [
+            "h2load", "-t1", "-c4", "-m8", f"-n{calls}", "-d", message.name,
+            "-H", "content-type: application/grpc", "-H", "te: trailers",
+            f"http://127.0.0.1:{subject.port}/bench.Echo/Call",
+        ]  # fmt: skip
+        before = subject.cpu_seconds()
+        text = run(command, seconds * 10)
+        cpu = subject.cpu_seconds() - before
+    if int(number(r"\((\d+)\) data", text)) != calls * 5:
+        raise RuntimeError(f"expected {calls} calls to be echoed, found: {text}")
+    return Result(number(r"([\d.]+) req/s", text), cpu / calls * 1e6)
 
 
 def run(command: list[str], seconds: int) -> str:

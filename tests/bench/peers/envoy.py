@@ -25,6 +25,30 @@ def hop(folder: Path, backend_port: int) -> Iterator[Measured]:
 
 
 @contextmanager
+def grpc_hop(folder: Path, backend_port: int) -> Iterator[Measured]:
+    """HTTP/2 without TLS on both sides."""
+    port = free_port()
+    with start(folder, "envoy", port, listener(port), cluster(backend_port, "h2")) as measured:
+        yield measured
+
+
+@contextmanager
+def tcp_hop(folder: Path, backend_port: int) -> Iterator[Measured]:
+    port = free_port()
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp",
+        "cluster": "c",
+    }
+    listening = listener(port)
+    listening["filter_chains"] = [
+        {"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}
+    ]
+    with start(folder, "envoy", port, listening, cluster(backend_port, "http/1.1")) as measured:
+        yield measured
+
+
+@contextmanager
 def two_hops(folder: Path, backend_port: int, protocol: str) -> Iterator[Measured]:
     """`protocol` between the two is `h2` or `http/1.1`. The counts are of both processes together."""
     certificates(folder)

@@ -15,6 +15,7 @@ ROUNDS = 3
 SECONDS = 3
 
 Subject = Callable[[Path, int], AbstractContextManager[Measured]]
+Backend = Callable[[Path], AbstractContextManager[Measured]]
 Load = Callable[[Measured, int], load.Result]
 
 
@@ -49,14 +50,16 @@ def best(results: Mapping[str, list[load.Result]], name: str) -> str:
     return min(candidates, key=lambda one: sorted(r.cpu_microseconds for r in results[one])[ROUNDS // 2])
 
 
-def measure(subjects: Mapping[str, Subject], apply: Load) -> dict[str, list[load.Result]]:
+def measure(
+    subjects: Mapping[str, Subject], apply: Load, serve: Backend = nginx.backend
+) -> dict[str, list[load.Result]]:
     """Every subject in turn, `ROUNDS` times, each started anew and warmed for a second."""
     results: dict[str, list[load.Result]] = {name: [] for name in subjects}
     for _ in range(ROUNDS):
         for name, subject in subjects.items():
             with (
                 TemporaryDirectory() as folder,
-                nginx.backend(Path(folder)) as backend,
+                serve(Path(folder)) as backend,
                 subject(Path(folder), backend.port) as measured,
             ):
                 apply(measured, 1)
