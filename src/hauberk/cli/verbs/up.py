@@ -27,6 +27,7 @@ from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
 
 RECORD_SECONDS = 10.0
+EDGE_SECONDS = 30
 
 
 @click.command("up")
@@ -131,7 +132,7 @@ async def _take(client: HttpClient, tour: Tour, applied: list[Object]) -> bool:
     out.print(styled("\nWorkloads", TITLE))
     await print_workloads(client, {each["metadata"].get("namespace") or "default" for each in applied})
     out.print(styled("\nEdges", TITLE))
-    print_edges(await _edges_with_requests(client))
+    print_edges(await _edges_with(client, sum(what.repeat for what in tour.requests)))
     for question in tour.why:
         out.print(styled(f"\n{question.say}: hauberk why {question.source} {question.destination}", TITLE))
         good &= await _explain(client, question.source, question.destination, question.verdict)
@@ -143,14 +144,15 @@ async def _take(client: HttpClient, tour: Tour, applied: list[Object]) -> bool:
     return good
 
 
-async def _edges_with_requests(client: HttpClient) -> list[dict[str, Any]]:
-    """The edges, once the node has counted the requests that were just made."""
+async def _edges_with(client: HttpClient, requests: int) -> list[dict[str, Any]]:
+    """The edges, once the node has counted the requests that were just made: it looks every few seconds."""
+    least = 0.9 * requests / EDGE_SECONDS
     found: list[dict[str, Any]] = []
 
     async def counted() -> bool:
         nonlocal found
-        found = await edges(client, 30)
-        return any(edge["requests_per_second"] for edge in found)
+        found = await edges(client, EDGE_SECONDS)
+        return max((edge["requests_per_second"] or 0 for edge in found), default=0) >= least
 
     try:
         await wait_for(counted, seconds=RECORD_SECONDS, what="expected the requests to be counted")
