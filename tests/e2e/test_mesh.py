@@ -64,15 +64,22 @@ def test_a_program_learns_its_callers_identity(mesh: TestInstance) -> None:
     assert "URI=spiffe://cluster.local/ns/mesh/sa/client" in answer
 
 
-def test_a_server_that_speaks_first_is_detected(mesh: TestInstance) -> None:
+@pytest.fixture(scope="module")
+def databases(mesh: TestInstance) -> TestInstance:
+    """The mesh with MariaDB and PostgreSQL in it."""
+    mesh.said("up", "-d", str(Path(__file__).with_name("databases")), timeout=120)
+    return mesh
+
+
+def test_a_server_that_speaks_first_is_detected(databases: TestInstance) -> None:
     query = ("mariadb", "-h", "mariadb", "-P", "3310", "-u", "test", "-ptest", "--skip-ssl", "-N", "-e")
-    assert mesh.client(*query, "SELECT 41 + 1").strip() == "42"
+    assert databases.client(*query, "SELECT 41 + 1").strip() == "42"
 
 
-def test_a_server_with_a_tls_handshake_of_its_own_is_detected(mesh: TestInstance) -> None:
+def test_a_server_with_a_tls_handshake_of_its_own_is_detected(databases: TestInstance) -> None:
     where = "host=postgresql port=5440 user=test dbname=postgres sslmode=require"
     query = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-    assert mesh.client("psql", "-At", "-c", query, where).strip() == "t|TLSv1.3"
+    assert databases.client("psql", "-At", "-c", query, where).strip() == "t|TLSv1.3"
 
 
 def test_what_is_no_service_of_the_mesh_is_refused(mesh: TestInstance) -> None:
@@ -99,9 +106,12 @@ def test_a_tightened_policy_refuses_at_once_and_then_allows_again(mesh: TestInst
     mesh.said("apply", "-f", "-", text=deny("web", 8000))
     try:
         wait_until(lambda: status() == "403", 5, "the call is refused")
-        done = mesh.hauberk("why", "mesh/client", "mesh/web", "--verdict", "deny")
-        assert done.returncode == 1
-        assert "ns[mesh]-policy[deny]-rule[0]" in done.stdout
+
+        def why() -> subprocess.CompletedProcess[str] | None:
+            done = mesh.hauberk("why", "mesh/client", "mesh/web", "--verdict", "deny")
+            return done if "ns[mesh]-policy[deny]-rule[0]" in done.stdout else None
+
+        assert wait_until(why, 5, "the refusal is recorded").returncode == 1
     finally:
         mesh.said("delete", "authorizationpolicy", "deny", "-n", "mesh")
     wait_until(lambda: status() == "200", 5, "the call is allowed")
@@ -135,7 +145,7 @@ def test_edges_show_both_identities(mesh: TestInstance) -> None:
 
 
 def test_a_tapped_call_can_be_asked_about(mesh: TestInstance) -> None:
-    lines = mesh.said("tap", "mesh/web", "--type", "connection", "--count", "20", "-o", "json").splitlines()
+    lines = mesh.said("tap", "mesh/web", "--type", "connection", "--count", "100", "-o", "json").splitlines()
     inbound = next(record for record in map(json.loads, lines) if record["reporter"] == "inbound")
     chain = mesh.said("why", inbound["id"])
     assert chain.startswith("ALLOWED  spiffe://cluster.local/ns/mesh/sa/client"), chain
@@ -146,7 +156,7 @@ def test_a_tapped_call_can_be_asked_about(mesh: TestInstance) -> None:
 
 def test_proxies_are_in_sync_and_show_what_they_run(mesh: TestInstance) -> None:
     status = mesh.said("proxy-status", "-n", "mesh")
-    assert status.count("sidecar") == 9
+    assert status.count("sidecar") >= 7
     assert not {"STALE", "REFUSED", "NOT SENT"} & set(status.split())
     shown = mesh.said("proxy-config", "deploy/web-v1", "-n", "mesh")
     assert "virtualInbound" in shown
