@@ -1,5 +1,6 @@
 """A measured process: started, waited for, its CPU time and memory read, and stopped."""
 
+import os
 import socket
 import subprocess
 import time
@@ -50,7 +51,11 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[Measured]:
 
     Raises RuntimeError, with what the process wrote, if it does not listen in time.
     """
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+    environment = {**os.environ, "TMPDIR": str(log.parent)}  # what it writes goes when the measurement does
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process,
+    ):
         try:
             wait_until_accepting(process, port, log)
             yield Measured((process.pid,), port)
