@@ -111,11 +111,6 @@ def test_a_tightened_policy_refuses_at_once_and_then_allows_again(mesh: TestInst
     wait_until(lambda: status() == "200", 5, "the call is allowed")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a refused request names its connection only, and a connection opened before the policy says allow: "
-    "the record store does not join them",
-)
 def test_a_request_refused_on_an_older_connection_is_explained(mesh: TestInstance) -> None:
     mesh.said("apply", "-f", "-", text=deny("web", 8000))
     try:

@@ -77,3 +77,21 @@ async def test_what_is_no_record_is_passed_over(tmp_path: Path, text: str) -> No
     async with RecordStore(settings(tmp_path)) as store:
         store.collect()
         assert f'"{1:016x}"' in store.query(Query(id=f"{1:016x}"))[0]
+
+
+async def test_a_request_is_found_by_the_parties_of_its_connection(tmp_path: Path) -> None:
+    def request(number: int) -> str:
+        refused = {
+            "type": "request", "id": f"r{number}", "connection": f"{number:016x}", "reporter": "inbound",
+            "policy": {"verdict": "deny"},
+        }  # fmt: skip
+        return json.dumps(refused) + "\n"
+
+    append(tmp_path, line(1) + request(1))
+    async with RecordStore(settings(tmp_path)) as store:
+        store.collect()
+        append(tmp_path, request(1) + request(7))
+        store.collect()
+        found = store.query(Query(source="bank/web", destination="bank/db", verdict="deny"))
+        assert [json.loads(body)["id"] for body in found] == ["r1", "r1"]
+        assert len(store.query(Query(type="request"))) == 3

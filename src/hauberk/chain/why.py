@@ -95,7 +95,7 @@ def _sentence(connection: Connection, request: Request | None, decision: Decisio
     if decision.verdict == "allow":
         by = f"by {decision.policy}" if decision.policy else "as no policy applies to the callee"
         return f"{what}{caller} to {callee}:{connection.destination.port} was allowed {by}."
-    by = f"by {decision.policy}" if decision.policy else (decision.reason or "as no policy allows it")
+    by = f"by {decision.policy}" if decision.policy else f"as {decision.reason or 'no policy allows it'}"
     return f"{what}{caller} to {callee}:{connection.destination.port} was refused {by}."
 
 

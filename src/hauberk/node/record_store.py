@@ -5,7 +5,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -201,6 +201,7 @@ class RecordStore:
         records = [
             stored for line in data[:end].splitlines() if (stored := self._read(line, file)) is not None
         ]
+        records = self._with_parties(records)
         self._insert(records)
         offset += end
         if offset == found.st_size and offset > TRUNCATE_ABOVE:
@@ -221,6 +222,27 @@ class RecordStore:
         except ValueError as error:
             log.warning("%s: a line is no call record: %s", file, error)
             return None
+
+    def _with_parties(self, records: list[Stored]) -> list[Stored]:
+        """A request is written with its connection's id alone: it is found by the parties of that connection."""
+        here = {each.id: each for each in records if each.type == "connection"}
+        return [
+            self._joined(each, here)
+            if each.type == "request" and not (each.source or each.destination)
+            else each
+            for each in records
+        ]
+
+    def _joined(self, request: Stored, here: dict[str, Stored]) -> Stored:
+        if (connection := here.get(request.connection)) is not None:
+            return replace(request, source=connection.source, destination=connection.destination)
+        row = self._database.execute(
+            "SELECT source, destination FROM record WHERE id = ? AND type = 'connection' LIMIT 1",
+            (request.connection,),
+        ).fetchone()
+        if row is None:
+            return request
+        return replace(request, source=frozenset(row[0].split()), destination=frozenset(row[1].split()))
 
     def _insert(self, records: list[Stored]) -> None:
         self._database.executemany(
