@@ -44,7 +44,7 @@ async def records(client: HttpClient, **query: str | int) -> list[Record]:
 
 async def connection_of(client: HttpClient, request: Request) -> Connection | None:
     """The connection that a request came over, if its record is still kept."""
-    for record in await records(client, id=request.connection, limit=4):
+    for record in await records(client, id=request.connection, type="connection", limit=1):
         if isinstance(record, Connection):
             return record
     return None
