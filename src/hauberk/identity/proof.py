@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from hauberk.identity.certificate import serial_hex
@@ -50,6 +51,14 @@ def prove(chain: bytes, roots: bytes, *, at: datetime, spiffe_id: str, serial: s
         raise UnprovenIdentityError(
             f"serial: the call recorded {serial}, the certificate has {serial_hex(leaf)}"
         )
-    return ProvenIdentity(
-        spiffe_id, serial, leaf.not_valid_after_utc, leaf.issuer.rfc4514_string()
-    )  # fmt: skip
+    return ProvenIdentity(spiffe_id, serial, leaf.not_valid_after_utc, _called(leaf.issuer))
+
+
+def _called(name: x509.Name) -> str:
+    """An authority as people call it: its common name and its serial number."""
+    parts = [
+        str(attribute.value)
+        for oid in (NameOID.COMMON_NAME, NameOID.SERIAL_NUMBER)
+        for attribute in name.get_attributes_for_oid(oid)
+    ]
+    return " ".join(parts) or name.rfc4514_string()
