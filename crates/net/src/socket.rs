@@ -59,6 +59,12 @@ pub struct Origin {
     pub mark: u32,
 }
 
+/// A SYN that nobody answered is sent again after this long, while the kernel waits for a second: a proxy that was killed
+/// is back before that, and its pod's callers need not wait.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// How often, before the kernel's own repetitions are relied on.
+const ASK_AGAIN_TIMES: usize = 4;
+
 /// Connects to `destination`, giving up after `timeout`.
 ///
 /// # Errors
@@ -68,6 +74,38 @@ pub async fn connect(
     origin: Origin,
     keepalive: Option<TcpKeepalive>,
     timeout: Duration,
+) -> io::Result<TcpStream> {
+    tokio::time::timeout(timeout, persistently(destination, origin, keepalive))
+        .await
+        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// The first attempt goes on beside the others: its answer may only be slow.
+async fn persistently(
+    destination: SocketAddr,
+    origin: Origin,
+    keepalive: Option<TcpKeepalive>,
+) -> io::Result<TcpStream> {
+    let mut first = std::pin::pin!(attempt(destination, origin, keepalive));
+    if let Ok(done) = tokio::time::timeout(ASK_AGAIN, &mut first).await {
+        return done;
+    }
+    for _ in 0..ASK_AGAIN_TIMES {
+        let another = attempt(destination, origin, keepalive);
+        tokio::select! {
+            done = &mut first => return done,
+            done = tokio::time::timeout(ASK_AGAIN, another) => if let Ok(done) = done {
+                return done;
+            }
+        }
+    }
+    first.await
+}
+
+async fn attempt(
+    destination: SocketAddr,
+    origin: Origin,
+    keepalive: Option<TcpKeepalive>,
 ) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(destination),
@@ -94,10 +132,9 @@ pub async fn connect(
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         socket.bind(&SocketAddr::new(address, 0).into())?;
     }
-    let connecting = TcpSocket::from_std_stream(socket.into()).connect(destination);
-    tokio::time::timeout(timeout, connecting)
+    TcpSocket::from_std_stream(socket.into())
+        .connect(destination)
         .await
-        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 fn set_keepalive(socket: &Socket, keepalive: TcpKeepalive) -> io::Result<()> {
