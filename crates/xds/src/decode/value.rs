@@ -104,6 +104,10 @@ pub fn regex(value: &matcher::RegexMatcher) -> Decoded<String> {
 
 pub fn pattern(text: &str) -> Decoded<String> {
     regex::Regex::new(text).map_err(|error| format!("regular expression {text:?}: {error}"))?;
+    // As it is used, too: `(?x)a#` is a pattern, but its comment would swallow what anchors it, and a DENY rule with a
+    // pattern that does not compile would match nothing.
+    regex::Regex::new(&format!("^(?:{text})$"))
+        .map_err(|error| format!("regular expression {text:?}, anchored: {error}"))?;
     Ok(text.to_owned())
 }
 
@@ -226,5 +230,18 @@ pub fn inline(value: Option<&core::DataSource>) -> Decoded<Vec<u8>> {
         Some(S::InlineString(text)) => Ok(text.clone().into_bytes()),
         None => Ok(Vec::new()),
         Some(other) => Err(format!("expected inline data, found {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pattern;
+
+    #[test]
+    fn a_pattern_must_compile_as_it_stands_and_as_it_is_used() {
+        assert!(pattern("a+").is_ok());
+        for bad in ["(", "a)|(b", "(?x)a#"] {
+            assert!(pattern(bad).is_err(), "{bad}");
+        }
     }
 }
