@@ -23,6 +23,7 @@ from hauberk.mesh.registry import Configuration, Labels, Mesh, Service
 from hauberk.mesh.routes import RETRY_ON, default_retry_policy
 from hauberk.mesh.tcp_routes import TcpRoute
 from hauberk.mesh.tls import packed
+from hauberk.model.grpc_status import GRPC_STATUS_CODES
 
 Spec = Mapping[str, Any]
 
@@ -381,7 +382,7 @@ def _fault(told: Spec) -> fault_pb2.HTTPFault:
         if abort.get("httpStatus") is not None:
             made.abort.http_status = abort["httpStatus"]
         elif abort.get("grpcStatus") is not None:
-            made.abort.grpc_status = _GRPC_STATUS[abort["grpcStatus"]]
+            made.abort.grpc_status = GRPC_STATUS_CODES[abort["grpcStatus"]]
         made.abort.percentage.CopyFrom(_percentage(abort))
     return made
 
@@ -441,29 +442,3 @@ def _header_operations(target: Any, told: Spec) -> None:
 def _headers(told: Mapping[str, str], how: str) -> Iterable[base_pb2.HeaderValueOption]:
     for name, value in sorted(told.items()):
         yield base_pb2.HeaderValueOption(header={"key": name, "value": value}, append_action=how)
-
-
-_GRPC_STATUS = {
-    name: number
-    for number, name in enumerate(
-        (
-            "OK",
-            "CANCELLED",
-            "UNKNOWN",
-            "INVALID_ARGUMENT",
-            "DEADLINE_EXCEEDED",
-            "NOT_FOUND",
-            "ALREADY_EXISTS",
-            "PERMISSION_DENIED",
-            "RESOURCE_EXHAUSTED",
-            "FAILED_PRECONDITION",
-            "ABORTED",
-            "OUT_OF_RANGE",
-            "UNIMPLEMENTED",
-            "INTERNAL",
-            "UNAVAILABLE",
-            "DATA_LOSS",
-            "UNAUTHENTICATED",
-        )
-    )
-}

@@ -17,6 +17,7 @@ from hauberk.model.admission.syntax import (
     required,
     unique,
 )
+from hauberk.model.grpc_status import GRPC_STATUS_CODES
 from hauberk.model.istio.destination import DestinationRule, PortSelector, TrafficPolicy
 from hauberk.model.istio.gateway import Gateway, Server
 from hauberk.model.istio.service_entry import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
@@ -66,27 +67,6 @@ _RETRY_CONDITIONS = frozenset(
         "resource-exhausted",
         "unavailable",
         "unknown",
-    ]
-)
-_GRPC_STATUSES = frozenset(
-    [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
     ]
 )
 
@@ -257,7 +237,7 @@ def _admit_fault(route: HttpRoute, path: str) -> Errors:
                 f"{path}.abort", f"expected exactly one of httpStatus and grpcStatus, found {len(given)}"
             )
         status = fault.abort.grpc_status
-        if status is not None and status not in _GRPC_STATUSES:
+        if status is not None and status not in GRPC_STATUS_CODES:
             yield not_supported(f"{path}.abort.grpcStatus", f'there is no gRPC status "{status}"')
 
 
