@@ -45,6 +45,18 @@ def test_a_refused_request_counts_over_its_allowed_connection() -> None:
     assert "GET /x" in why.sentence and "refused" in why.sentence
 
 
+def test_an_audit_policy_is_named_beside_the_verdict() -> None:
+    request = parse_record(
+        b'{"type":"request","id":"r1","connection":"00f1e2d3c4b5a697","time":"t","reporter":"inbound","method":"GET",'
+        b'"path":"/x","status":200,"policy":{"verdict":"allow","audit":"ns[bank]-policy[watch]-rule[0]"}}'
+    )
+    assert isinstance(request, Request)
+    why = explain(connection(), request)
+    assert why.verdict == "allow"
+    assert "ns[bank]-policy[watch]-rule[0] noted it" in why.sentence
+    assert why.policy.facts["audit"] == "ns[bank]-policy[watch]-rule[0]"
+
+
 def test_a_side_without_identity_is_absent_and_plain_text_is_said_aloud() -> None:
     record = parse_record(
         b'{"type":"connection","phase":"open","id":"1","time":"t","reporter":"inbound","source":{"address":"10.1.2.3"}}'

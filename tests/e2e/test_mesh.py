@@ -6,6 +6,7 @@ import subprocess
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from instance_testing.capture import capture
@@ -122,6 +123,26 @@ def test_a_request_refused_on_an_older_connection_is_explained(mesh: TestInstanc
         wait_until(why, 5, "the refusal is explained")
     finally:
         mesh.said("delete", "authorizationpolicy", "deny", "-n", "mesh")
+
+
+def test_an_audited_call_is_allowed_and_its_policy_is_shown(mesh: TestInstance) -> None:
+    policy = json.loads(deny("web", 8000))
+    policy["metadata"]["name"], policy["spec"]["action"] = "watch", "AUDIT"
+    mesh.said("apply", "-f", "-", text=json.dumps(policy))
+    try:
+
+        def audited() -> dict[str, Any] | None:
+            lines = mesh.said(
+                "tap", "mesh/web", "--type", "request", "--count", "3", "-o", "json"
+            ).splitlines()
+            return next((record for record in map(json.loads, lines) if record["policy"].get("audit")), None)
+
+        call = wait_until(audited, 10, "a request of `steady` is audited")
+        assert call["policy"]["verdict"] == "allow"
+        chain = mesh.said("why", call["id"])
+        assert "audited by ns[mesh]-policy[watch]-rule[0]" in chain, chain
+    finally:
+        mesh.said("delete", "authorizationpolicy", "watch", "-n", "mesh")
 
 
 def test_a_tightened_policy_closes_a_live_connection(mesh: TestInstance) -> None:

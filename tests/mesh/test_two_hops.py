@@ -1,6 +1,7 @@
 """Two real Envoys in the sidecars' places: interception, identities checked on both sides, policy at each request."""
 
 import asyncio
+import json
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from mesh_testing.control_plane import TestAuthority, control_plane
+from mesh_testing.control_plane import TestAuthority, control_plane, eventually
 from mesh_testing.envoy import envoy
 from mesh_testing.objects import configuration, endpoint_slice, pod, service
 
@@ -18,6 +19,7 @@ from hauberk.mesh.registry import Labels, Registry
 pytestmark = pytest.mark.root
 
 CLIENT, SERVER, VIRTUAL = "10.66.0.1", "10.66.0.2", "10.96.0.1"
+IDENTITIES = {name: f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("front", "web")}
 NO_REVERSE_PATH_FILTER = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done"
 PROGRAM = """
 import http.server
@@ -95,8 +97,32 @@ async def call(namespace: str, *arguments: str) -> tuple[str, str]:
     return status, body
 
 
-async def test_mutual_tls_and_policy(tmp_path: Path, pair: tuple[str, str]) -> None:
+@asynccontextmanager
+async def two_envoys(
+    registry: Registry, folder: Path, pair: tuple[str, str]
+) -> AsyncIterator[tuple[Path, Path]]:
+    """`front` calls `web`, each behind its Envoy; gives the logs of both."""
+    for side in ("client", "server"):
+        (folder / side).mkdir()
+    authority = TestAuthority()
+    front = Proxy(ProxyKind.SIDECAR, "default", "front-1", CLIENT, Labels.of({"app": "front"}), "front")
+    web = Proxy(ProxyKind.SIDECAR, "default", "web-1", SERVER, Labels.of({"app": "web"}), "web")
     client, server = pair
+    async with (
+        control_plane(registry, folder / "client", authority, IDENTITIES["front"]) as outbound,
+        control_plane(registry, folder / "server", authority, IDENTITIES["web"]) as inbound,
+        program(server),
+        envoy(front, outbound.path, folder / "client", namespace=client) as one,
+        envoy(web, inbound.path, folder / "server", namespace=server) as other,
+    ):
+        for running, plane in ((one, outbound), (other, inbound)):
+            status = await running.synced(plane.discovery)
+            assert [each.reason for each in status.types if each.reason] == []
+        yield one.log, other.log
+
+
+async def test_mutual_tls_and_policy(tmp_path: Path, pair: tuple[str, str]) -> None:
+    client, _ = pair
     policy = configuration(
         "AuthorizationPolicy",
         "web",
@@ -119,31 +145,52 @@ async def test_mutual_tls_and_policy(tmp_path: Path, pair: tuple[str, str]) -> N
             policy,
         ]
     )
-    for folder in ("client", "server"):
-        (tmp_path / folder).mkdir()
-    authority = TestAuthority()
-    identities = {name: f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("front", "web")}
-    front = Proxy(ProxyKind.SIDECAR, "default", "front-1", CLIENT, Labels.of({"app": "front"}), "front")
-    web = Proxy(ProxyKind.SIDECAR, "default", "web-1", SERVER, Labels.of({"app": "web"}), "web")
-    async with (
-        control_plane(registry, tmp_path / "client", authority, identities["front"]) as outbound,
-        control_plane(registry, tmp_path / "server", authority, identities["web"]) as inbound,
-        program(server),
-        envoy(front, outbound.path, tmp_path / "client", namespace=client) as one,
-        envoy(web, inbound.path, tmp_path / "server", namespace=server) as other,
-    ):
-        await one.synced(outbound.discovery)
-        await other.synced(inbound.discovery)
-        logs = [one.log, other.log]
+    async with two_envoys(registry, tmp_path, pair) as logs:
         status, body = await call(client, f"http://{VIRTUAL}/open/door")
         assert status == "200", [log.read_text()[-900:] for log in logs]
         address, _, caller = body.partition(" ")
         assert address == CLIENT, "the program sees the true caller"
-        assert identities["front"] in caller
+        assert IDENTITIES["front"] in caller
         assert (await call(client, f"http://{VIRTUAL}/shut"))[0] == "403"
         status, body = await call(client, f"http://{VIRTUAL}:82/open/door")
-        assert (status, identities["front"] in body) == ("200", True), "a port whose protocol is detected"
+        assert (status, IDENTITIES["front"] in body) == ("200", True), "a port whose protocol is detected"
         assert (await call(client, "http://10.96.0.99/open/door"))[0] == "000", "no such service"
         assert (await call(client, f"http://{SERVER}:8080/open/door"))[0] == "000", (
             "STRICT refuses plain text"
         )
+
+
+async def test_an_audited_call_is_served_and_named_in_the_access_log(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    """What Envoy makes of an AUDIT policy: nothing is refused, and its log says which policy it was."""
+    client, _ = pair
+    audit = configuration(
+        "AuthorizationPolicy",
+        "watch",
+        {
+            "selector": {"matchLabels": {"app": "web"}},
+            "action": "AUDIT",
+            "rules": [{"to": [{"operation": {"paths": ["/vault/*"]}}]}],
+        },
+    )
+    registry = Registry().update(
+        [
+            service("web", address=VIRTUAL, http=80),
+            endpoint_slice("web", [SERVER], http=8080),
+            pod("front-1", CLIENT, account="front", app="front"),
+            pod("web-1", SERVER, account="web", ports={"http": 8080}, app="web"),
+            audit,
+        ]
+    )
+    async with two_envoys(registry, tmp_path, pair) as (_, log):
+        for path in ("/open", "/vault/7"):
+            assert (await call(client, f"http://{VIRTUAL}{path}"))[0] == "200", log.read_text()
+        expected = {"/open": None, "/vault/7": "ns[default]-policy[watch]-rule[0]"}
+        await eventually(lambda: logged(log).items() >= expected.items())
+
+
+def logged(path: Path) -> dict[str, str | None]:
+    """The AUDIT policy of each request in an Envoy's access log, by path."""
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+    return {line["path"]: line.get("audit_policy") for line in lines}

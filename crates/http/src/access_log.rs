@@ -31,6 +31,9 @@ fn passes(filter: &AccessLogFilter, call: &Call) -> bool {
     }
 }
 
+/// Where the RBAC filter says which AUDIT policy matched: `DYNAMIC_METADATA(envoy.filters.http.rbac:…)`.
+const AUDITED: &str = ".rbac:audit_shadow_effective_policy_id)";
+
 /// The keys of lines for which no format is stated.
 const DEFAULT: [(&str, &str); 12] = [
     ("start_time", "%START_TIME%"),
@@ -130,6 +133,9 @@ fn operate(operator: &str, call: &Call, bytes_in: u64) -> Value {
             .server_name
             .as_deref()
             .map_or(Value::Null, Value::from),
+        "DYNAMIC_METADATA" if operator.ends_with(AUDITED) => {
+            call.audited.as_deref().map_or(Value::Null, Value::from)
+        }
         "REQ" => {
             let wanted = operator
                 .strip_prefix("REQ(")

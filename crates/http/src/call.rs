@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hauberk_telemetry::flags::Flag;
-use hauberk_telemetry::metrics::{Protocol, RequestKey};
+use hauberk_telemetry::metrics::{AuditKey, Protocol, RequestKey};
 use hauberk_telemetry::record::{self, Record};
 use hauberk_telemetry::timestamp::Timestamp;
 use hauberk_tls::Session;
@@ -18,7 +18,7 @@ use crate::connection::Connection;
 use crate::pool::Pool;
 use hauberk_policy::Decision;
 
-/// One request of so many is recorded, beside all that are refused or fail at the proxy.
+/// One request of so many is recorded, beside all that are refused, audited or fail at the proxy.
 const SAMPLE: u64 = 64;
 
 pub struct Call {
@@ -34,6 +34,8 @@ pub struct Call {
     pub grpc_status: Option<u32>,
     pub flag: Flag,
     pub decision: Decision,
+    /// The AUDIT policy that matched.
+    pub audited: Option<Arc<str>>,
     pub route: Arc<str>,
     pub cluster: Option<Rc<Cluster<Pool>>>,
     pub host: Option<Rc<Host<Pool>>>,
@@ -58,6 +60,7 @@ impl Call {
             grpc_status: None,
             flag: Flag::None,
             decision: Decision::allowed(),
+            audited: None,
             route: Arc::from(""),
             cluster: None,
             host: None,
@@ -84,6 +87,15 @@ impl Call {
     /// The whole response went to the caller.
     pub fn complete(&mut self) {
         self.complete = true;
+    }
+
+    /// The verdict, as records have it.
+    pub fn policy(&self) -> record::Policy {
+        let policy = self.connection.policy(&self.decision);
+        record::Policy {
+            audit: self.audited.clone().or(policy.audit.clone()),
+            ..policy
+        }
     }
 
     fn text(value: Option<&HeaderValue>) -> String {
@@ -122,7 +134,7 @@ impl Call {
                 .host
                 .as_ref()
                 .map_or_else(String::new, |host| host.address.to_string()),
-            policy: connection.policy(&self.decision),
+            policy: self.policy(),
             trace_id: traceparent.split('-').nth(1).unwrap_or_default().to_owned(),
             request_id: Self::text(self.request_id.as_ref()),
         };
@@ -146,7 +158,7 @@ impl Drop for Call {
         connection
             .bytes_out
             .set(connection.bytes_out.get() + self.bytes_out);
-        connection.open(connection.policy(&self.decision));
+        connection.open(self.policy());
         let key = RequestKey {
             edge: connection.edge(
                 self.cluster.as_deref(),
@@ -162,6 +174,12 @@ impl Drop for Call {
             flags: self.flag,
             grpc_status: self.grpc_status,
         };
+        if let Some(policy) = &self.audited {
+            connection.worker.metrics.audited(AuditKey {
+                policy: Arc::clone(policy),
+                source_principal: connection.peer_id().unwrap_or_default().into(),
+            });
+        }
         let milliseconds = self.started.elapsed().as_secs_f64() * 1000.0;
         let worker = &connection.worker;
         worker
@@ -177,7 +195,7 @@ impl Drop for Call {
                 worker.sink.access(line);
             }
         }
-        let telling = !self.decision.allowed || self.flag != Flag::None;
+        let telling = !self.decision.allowed || self.flag != Flag::None || self.audited.is_some();
         if telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE) {
             self.record(bytes_in);
         }

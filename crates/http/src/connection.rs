@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hauberk_config::listener::{Direction, Traffic};
 use hauberk_telemetry::flags::Flag;
-use hauberk_telemetry::metrics::{ConnectionKey, Edge};
+use hauberk_telemetry::metrics::{AuditKey, ConnectionKey, Edge};
 use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
 use hauberk_telemetry::timestamp::Timestamp;
 use hauberk_tls::Session;
@@ -32,6 +32,8 @@ pub struct Connection {
     started: Instant,
     opened: Cell<bool>,
     verdict: RefCell<Option<record::Policy>>,
+    /// The AUDIT policy that matched the connection itself.
+    audited: RefCell<Option<Arc<str>>>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
     pub flag: Cell<Flag>,
@@ -81,6 +83,7 @@ impl Connection {
             started: Instant::now(),
             opened: Cell::new(false),
             verdict: RefCell::new(None),
+            audited: RefCell::new(None),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             flag: Cell::new(Flag::None),
@@ -137,6 +140,28 @@ impl Connection {
         decide(&chain.rbac, |access| access.connection(&self.subject()))
     }
 
+    /// Asks the chain's AUDIT policies, once; they decide nothing.
+    pub fn audit(&self) {
+        let chain = Arc::clone(&self.chain.borrow());
+        let subject = self.subject();
+        let Some(policy) = chain
+            .rbac
+            .iter()
+            .find_map(|rbac| rbac.audit(&subject, None))
+        else {
+            return;
+        };
+        self.worker.metrics.audited(AuditKey {
+            policy: Arc::clone(&policy),
+            source_principal: text(self.peer_id()),
+        });
+        *self.audited.borrow_mut() = Some(policy);
+    }
+
+    pub fn audited(&self) -> Option<Arc<str>> {
+        self.audited.borrow().clone()
+    }
+
     /// Looks again after a change of the program.
     pub fn reconsider(&self) -> Standing {
         let state = self.worker.state();
@@ -184,6 +209,7 @@ impl Connection {
             },
             policy: Arc::clone(&decision.policy),
             reason: Arc::clone(&decision.reason),
+            audit: self.audited(),
         }
     }
 

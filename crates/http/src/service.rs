@@ -165,8 +165,7 @@ async fn filter(
             (FilterKind::Cors, _) => {}
         }
     }
-    let decision = call.decision.clone();
-    call.connection.open(call.connection.policy(&decision));
+    call.connection.open(call.policy());
     Ok(call)
 }
 
@@ -176,15 +175,19 @@ fn allow(
     request: &Request<Incoming>,
 ) -> Result<Box<Call>, Answer> {
     let connection = Rc::clone(&call.connection);
-    let decision = access.request(&connection.subject(), &RequestFacts::of(request));
+    let (subject, facts) = (connection.subject(), RequestFacts::of(request));
+    if call.audited.is_none() {
+        call.audited = access.audit(&subject, Some(&facts));
+    }
+    let decision = access.request(&subject, &facts);
     if decision.allowed {
         if !decision.policy.is_empty() || call.decision.policy.is_empty() {
             call.decision = decision;
         }
         return Ok(call);
     }
-    connection.open(connection.policy(&decision));
     call.decision = decision;
+    connection.open(call.policy());
     Err(Box::new(reply(
         call,
         403,

@@ -63,6 +63,24 @@ impl Access {
         self.decide(subject, Some(request))
     }
 
+    /// The first policy that matches of those that decide nothing: shadow rules, or rules whose action is LOG.
+    pub fn audit(
+        &self,
+        subject: &Subject<'_>,
+        request: Option<&RequestFacts<'_>>,
+    ) -> Option<Arc<str>> {
+        let noted = self
+            .filter
+            .rules
+            .iter()
+            .filter(|rules| rules.action == RbacAction::Log);
+        self.filter
+            .shadow_rules
+            .iter()
+            .chain(noted)
+            .find_map(|rules| policy(rules, subject, request))
+    }
+
     fn decide(&self, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>) -> Decision {
         let Some(rules) = &self.filter.rules else {
             return Decision::allowed();

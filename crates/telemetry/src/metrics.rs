@@ -82,6 +82,13 @@ pub struct ConnectionKey {
     pub flags: Flag,
 }
 
+/// Calls that an AUDIT policy matched.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AuditKey {
+    pub policy: Arc<str>,
+    pub source_principal: Arc<str>,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -137,6 +144,7 @@ pub struct ConnectionSeries {
 pub struct Snapshot {
     requests: HashMap<RequestKey, RequestSeries>,
     connections: HashMap<ConnectionKey, ConnectionSeries>,
+    audited: HashMap<AuditKey, u64>,
     overflow: u64,
 }
 
@@ -177,6 +185,15 @@ impl Metrics {
         self.connection(key, |series| series.closed += 1);
     }
 
+    pub fn audited(&self, key: AuditKey) {
+        let mut values = self.values.borrow_mut();
+        if values.audited.len() >= MOST_SERIES && !values.audited.contains_key(&key) {
+            values.overflow += 1;
+            return;
+        }
+        *values.audited.entry(key).or_default() += 1;
+    }
+
     /// `sent` to the caller, `received` from it.
     pub fn moved(&self, key: ConnectionKey, sent: u64, received: u64) {
         self.connection(key, |series| {
@@ -205,6 +222,9 @@ impl Snapshot {
             mine.closed += series.closed;
             mine.sent += series.sent;
             mine.received += series.received;
+        }
+        for (key, count) in &other.audited {
+            *self.audited.entry(key.clone()).or_default() += count;
         }
         self.overflow += other.overflow;
     }
@@ -281,6 +301,19 @@ impl Snapshot {
                 );
                 line(out, name, &labels, pick(series) as f64);
             }
+        }
+        header(
+            out,
+            "hauberk_audited_total",
+            "counter",
+            "Requests and TCP connections that an AUDIT policy matched.",
+        );
+        for (key, count) in &self.audited {
+            let mut labels = String::new();
+            label(&mut labels, "policy", &key.policy);
+            labels.push(',');
+            label(&mut labels, "source_principal", &key.source_principal);
+            line(out, "hauberk_audited_total", &labels, *count as f64);
         }
         header(
             out,
@@ -364,13 +397,19 @@ fn edge_labels(edge: &Edge) -> String {
         ("destination_principal", &edge.destination_principal),
         ("destination_service", &edge.destination_service),
     ] {
-        let value = if value.is_empty() { "unknown" } else { value };
-        let escaped = value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        let _ = write!(labels, ",{name}=\"{escaped}\"");
+        labels.push(',');
+        label(&mut labels, name, value);
     }
     let _ = write!(labels, ",connection_security_policy=\"{security}\"");
     labels
+}
+
+/// One label; an empty value is `unknown`, as Istio has it.
+fn label(labels: &mut String, name: &str, value: &str) {
+    let value = if value.is_empty() { "unknown" } else { value };
+    let escaped = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    let _ = write!(labels, "{name}=\"{escaped}\"");
 }

@@ -70,6 +70,9 @@ pub struct Policy {
     /// Empty: no policy was needed to decide.
     pub policy: Arc<str>,
     pub reason: Arc<str>,
+    /// The AUDIT policy that matched, whatever the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -34,6 +34,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""
     revision: str = ""
     reason: str = ""
+    audit: str = ""
+    """The AUDIT policy that matched, whatever the verdict."""
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="connection"):
@@ -56,7 +58,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="request"):
-    """One request: every refusal, and a sample of the rest."""
+    """One request: every one that was refused, audited or failed, and a sample of the rest."""
 
     id: str
     connection: str

@@ -92,11 +92,12 @@ def _sentence(connection: Connection, request: Request | None, decision: Decisio
         connection.destination.service or connection.destination.spiffe_id or connection.destination.address
     )
     what = f"{request.method} {request.path} of " if request is not None else ""
+    noted = f" {decision.audit} noted it." if decision.audit else ""
     if decision.verdict == "allow":
         by = f"by {decision.policy}" if decision.policy else "as no policy applies to the callee"
-        return f"{what}{caller} to {callee}:{connection.destination.port} was allowed {by}."
+        return f"{what}{caller} to {callee}:{connection.destination.port} was allowed {by}.{noted}"
     by = f"by {decision.policy}" if decision.policy else f"as {decision.reason or 'no policy allows it'}"
-    return f"{what}{caller} to {callee}:{connection.destination.port} was refused {by}."
+    return f"{what}{caller} to {callee}:{connection.destination.port} was refused {by}.{noted}"
 
 
 def _policy(decision: Decision) -> Link:
@@ -111,9 +112,11 @@ def _policy(decision: Decision) -> Link:
         "revision": decision.revision,
         "verdict": decision.verdict,
         "reason": decision.reason,
+        "audit": decision.audit,
     }
     revision = f" (revision {decision.revision})" if decision.revision else ""
-    return Link(Ring.POLICY, State.RECORDED, line + revision, {k: v for k, v in facts.items() if v})
+    noted = f"; audited by {decision.audit}" if decision.audit else ""
+    return Link(Ring.POLICY, State.RECORDED, line + revision + noted, {k: v for k, v in facts.items() if v})
 
 
 def _call(connection: Connection, request: Request | None) -> Link:

@@ -47,6 +47,7 @@ _ACCESS_LOG = {
     "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "downstream_peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
+    "audit_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:audit_shadow_effective_policy_id)%",
 }
 
 

@@ -6,7 +6,7 @@
 )]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,21 +81,34 @@ impl Proxy {
 
     /// Waits until a record has all of `parts`.
     pub async fn recorded(&self, parts: &[&str]) -> String {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        loop {
-            let text = std::fs::read_to_string(&self.records).expect("the records");
-            let found = text
-                .lines()
-                .find(|line| parts.iter().all(|part| line.contains(part)));
-            if let Some(line) = found {
-                return line.to_owned();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "no record with {parts:?} in:\n{text}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let text = written(&self.records, parts).await;
+        let found = text
+            .lines()
+            .find(|line| parts.iter().all(|part| line.contains(part)));
+        found.expect("the line").to_owned()
+    }
+
+    /// The access log, once a line of it has all of `parts`.
+    pub async fn logged(&self, parts: &[&str]) -> String {
+        written(&self.records.with_extension("access"), parts).await
+    }
+}
+
+async fn written(path: &Path, parts: &[&str]) -> String {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let text = std::fs::read_to_string(path).expect("the file");
+        if text
+            .lines()
+            .any(|line| parts.iter().all(|part| line.contains(part)))
+        {
+            return text;
         }
+        assert!(
+            Instant::now() < deadline,
+            "no line with {parts:?} in:\n{text}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

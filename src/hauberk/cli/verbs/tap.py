@@ -65,4 +65,6 @@ def _print(record: Record) -> None:
     out.print(styled(record.time[11:23] + " ", DIM), end="")
     out.print(verdict, end=" ")
     out.print(f"{record.reporter:<8} {what}  {took} {record.flags}".rstrip(), end=" ")
+    if record.policy.audit:
+        out.print(f"audited by {record.policy.audit}", end=" ")
     out.print(styled(identifier, DIM))
