@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Gid, Uid, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{ForkResult, Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::error::{Context, Error, Result};
 use crate::program::Program;
 use crate::spec::{Spec, User};
 use crate::state::State;
 use crate::sys;
+use crate::terminal::Terminal;
 
 pub struct Request {
     pub state: PathBuf,
-    /// Standard input is a terminal that the command shall control.
+    /// The command controls a terminal of the container's own; standard input is the socket that its master is sent over.
     pub tty: bool,
     pub user: Option<User>,
     /// `NAME=VALUE`, over the container's own.
@@ -106,6 +108,7 @@ fn enter(pid: i32) -> Result<()> {
 }
 
 fn become_command(request: &Request, spec: &Spec) -> Error {
+    let user = request.user.as_ref().unwrap_or(&spec.user);
     let mut env: BTreeMap<String, String> = spec.env.clone();
     for pair in &request.env {
         if let Some((name, value)) = pair.split_once('=') {
@@ -114,19 +117,20 @@ fn become_command(request: &Request, spec: &Spec) -> Error {
     }
     if request.tty {
         env.entry("TERM".into()).or_insert_with(|| "xterm".into());
-        let taken = setsid()
-            .map_err(std::io::Error::from)
-            .and_then(|_| sys::take_terminal(0));
+        let taken = Terminal::open(user).and_then(|terminal| {
+            terminal.send_master(std::io::stdin().as_fd())?;
+            terminal.control()
+        });
         if let Err(error) = taken {
-            return Error::new(format!("cannot take the terminal: {error}"));
+            return error;
         }
     }
-    let user = request.user.as_ref().unwrap_or(&spec.user);
     Program {
         args: &request.args,
         env,
         cwd: &spec.cwd,
         user,
+        dies_with_parent: true,
     }
     .become_it(spec)
 }

@@ -16,6 +16,7 @@ mod seccomp;
 mod spec;
 mod state;
 mod sys;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,13 +29,14 @@ hauberk-sandbox: one container of a pod, in namespaces of its own
   hauberk-sandbox run --spec FILE
       Runs the container that FILE (JSON) describes and stays until it ends.
   hauberk-sandbox exec --state FILE [--tty] [--user UID:GID] [--env NAME=VALUE]... -- PROGRAM [ARGUMENT]...
-      Runs a command in a running container; ends with its exit code.
+      Runs a command in a running container; ends with its exit code. With --tty, standard input is a Unix socket: the
+      command gets a terminal of the container's, whose other end is sent over the socket.
   hauberk-sandbox proxy --netns PATH --directory DIR --uid N -- BINARY [ARGUMENT]...
       Becomes BINARY in that network namespace as user N, seeing DIR and the system's libraries only.
 
 Examples:
   hauberk-sandbox run --spec /var/lib/hauberk/default/node/pods/UID/containers/web/0/spec.json
-  hauberk-sandbox exec --state /var/lib/hauberk/default/node/pods/UID/containers/web/0/state.json --tty -- /bin/sh
+  hauberk-sandbox exec --state /var/lib/hauberk/default/node/pods/UID/containers/web/0/state.json -- /bin/ls
 
 Exit codes: the program's own, 128 + N when signal N ended it, 125 when the sandbox itself failed.
 ";

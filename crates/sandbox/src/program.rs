@@ -21,6 +21,8 @@ pub struct Program<'a> {
     pub env: BTreeMap<String, String>,
     pub cwd: &'a Path,
     pub user: &'a User,
+    /// It is killed when the process that started it ends: a command goes with whoever waits for it.
+    pub dies_with_parent: bool,
 }
 
 impl<'a> Program<'a> {
@@ -30,6 +32,7 @@ impl<'a> Program<'a> {
             env: spec.env.clone(),
             cwd: &spec.cwd,
             user: &spec.user,
+            dies_with_parent: false,
         }
     }
 
@@ -54,6 +57,10 @@ impl<'a> Program<'a> {
         become_user(self.user)?;
         if self.user.uid == 0 {
             capability::set(keep)?;
+        }
+        if self.dies_with_parent {
+            // After the change of user, which clears it.
+            sys::die_with_parent().context(|| "tie the command to who waits for it".into())?;
         }
         sys::set_no_new_privileges().context(|| "set no_new_privs".into())?;
         seccomp::restrict_program()?;

@@ -210,6 +210,17 @@ pub fn take_terminal(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }.into())
 }
 
+/// The other end of the pseudo-terminal whose master is `master` (ioctl_tty(2), TIOCGPTPEER): no path is followed.
+pub fn terminal_peer(master: RawFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags and gives a descriptor that nobody else owns.
+    unsafe {
+        let result = libc::ioctl(master, libc::TIOCGPTPEER, flags);
+        check(result.into())?;
+        Ok(OwnedFd::from_raw_fd(result))
+    }
+}
+
 fn c_string(path: &Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(path.as_os_str().as_bytes())

@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from hauberk.node.terminal import Terminal
+
 
 class DriverError(Exception):
     """A container could not be made; the message says what was refused and the remedy."""
@@ -81,7 +83,10 @@ class Driver(Protocol):
     async def signal(self, folder: Path, number: int) -> None:
         """Sends a signal to the program; no error if it has ended."""
 
-    async def execute(
-        self, folder: Path, arguments: Sequence[str], *, terminal: int | None = None
-    ) -> asyncio.subprocess.Process:
-        """A further program in a running container, on pipes or on a terminal. Raises `DriverError`."""
+    async def execute(self, folder: Path, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+        """A further program in a running container, on pipes. It ends with the process. Raises `DriverError`."""
+
+    async def execute_on_terminal(
+        self, folder: Path, arguments: Sequence[str]
+    ) -> tuple[asyncio.subprocess.Process, Terminal]:
+        """The same on a terminal of the container's own, which the caller closes. Raises `DriverError`."""

@@ -5,22 +5,19 @@ The first byte of each message is its channel: 0 standard input, 1 output, 2 err
 """
 
 import asyncio
-import fcntl
 import json
-import os
-import pty
-import struct
-import termios
 from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
 from hauberk.node.driver import Driver, DriverError
+from hauberk.node.terminal import Terminal
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 INPUT, OUTPUT, ERROR_OUTPUT, OUTCOME, SIZE, CLOSE = 0, 1, 2, 3, 4, 255
 BLOCK = 32_768
+HANG_UP_SECONDS = 3.0
 
 
 async def serve(
@@ -102,47 +99,50 @@ async def _on_pipes(
 async def _on_terminal(
     socket: web.WebSocketResponse, driver: Driver, folder: Path, command: Sequence[str]
 ) -> int:
-    ours, theirs = pty.openpty()
-    loop = asyncio.get_running_loop()
-    output: asyncio.Queue[bytes] = asyncio.Queue()
+    process, terminal = await driver.execute_on_terminal(folder, command)
+    printing = asyncio.ensure_future(_print(socket, terminal))
+    typing = asyncio.ensure_future(_type(socket, terminal))
+    try:
+        await asyncio.wait({printing, typing}, return_when=asyncio.FIRST_COMPLETED)
+        if not printing.done():
+            raise ConnectionResetError("the caller has gone")
+        await printing
+        return await process.wait()
+    finally:
+        # As a task of its own: a caller that goes away cancels this one, and may do so twice.
+        await asyncio.shield(_hang_up(process, terminal, printing, typing))
 
-    def readable() -> None:
+
+async def _hang_up(
+    process: asyncio.subprocess.Process, terminal: Terminal, *users: asyncio.Future[None]
+) -> None:
+    """A shell that is hung up tells its jobs; what stays all the same is killed."""
+    for user in users:
+        user.cancel()
+    await asyncio.gather(*users, return_exceptions=True)
+    terminal.close()
+    try:
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+
+
+async def _print(socket: web.WebSocketResponse, terminal: Terminal) -> None:
+    while data := await terminal.read():
+        await socket.send_bytes(bytes([OUTPUT]) + data)
+
+
+async def _type(socket: web.WebSocketResponse, terminal: Terminal) -> None:
+    """What the caller types and how large its window is, until it goes away."""
+    async for message in socket:
+        if message.type is not WSMsgType.BINARY or not message.data:
+            continue
         try:
-            data = os.read(ours, BLOCK)
-        except OSError:
-            data = b""  # EIO: nobody has the other end any more
-        if not data:
-            loop.remove_reader(ours)
-        output.put_nowait(data)
-
-    async def receive() -> None:
-        async for message in socket:
-            if message.type is not WSMsgType.BINARY or not message.data:
-                continue
             if message.data[0] == INPUT:
-                await asyncio.to_thread(os.write, ours, message.data[1:])
+                await terminal.write(message.data[1:])
             elif message.data[0] == SIZE:
                 size = json.loads(message.data[1:])
-                packed = struct.pack("4H", int(size["Height"]), int(size["Width"]), 0, 0)
-                fcntl.ioctl(ours, termios.TIOCSWINSZ, packed)
-        if process.returncode is None:
-            process.kill()
-
-    try:
-        try:
-            process = await driver.execute(folder, command, terminal=theirs)
-        finally:
-            os.close(theirs)
-        loop.add_reader(ours, readable)
-        receiving = asyncio.ensure_future(receive())
-        try:
-            while data := await output.get():
-                await socket.send_bytes(bytes([OUTPUT]) + data)
-            return await process.wait()
-        finally:
-            receiving.cancel()
-            if process.returncode is None:
-                process.kill()
-    finally:
-        loop.remove_reader(ours)
-        os.close(ours)
+                terminal.resize(int(size["Width"]), int(size["Height"]))
+        except OSError:
+            continue  # nobody sits there any more; how it ended is on its way

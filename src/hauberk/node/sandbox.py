@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hauberk.node.driver import ContainerSpec, ContainerState, DriverError
+from hauberk.node.terminal import Terminal, readable, receive
 
 START_SECONDS = 20.0
 POLL_SECONDS = 0.01
@@ -66,7 +68,7 @@ class SandboxDriver:
             descriptor = _watch_monitor(folder)
             if descriptor is not None:
                 try:
-                    await _readable(descriptor)
+                    await readable(descriptor)
                 finally:
                     os.close(descriptor)
             state = self.state(folder)
@@ -94,18 +96,39 @@ class SandboxDriver:
             if number == signal.SIGKILL and pid is not None:
                 os.kill(pid, signal.SIGKILL)
 
-    async def execute(
-        self, folder: Path, arguments: Sequence[str], *, terminal: int | None = None
+    async def execute(self, folder: Path, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        return await self._exec(folder, [], arguments, stdin=pipe, stdout=pipe, stderr=pipe)
+
+    async def execute_on_terminal(
+        self, folder: Path, arguments: Sequence[str]
+    ) -> tuple[asyncio.subprocess.Process, Terminal]:
+        ours, theirs = socket.socketpair()
+        with ours:
+            pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+            with theirs:
+                process = await self._exec(
+                    folder, ["--tty"], arguments, stdin=theirs, stdout=none, stderr=pipe
+                )
+            try:
+                terminal = await receive(ours)
+            except asyncio.CancelledError:
+                process.kill()
+                raise
+        if terminal is None:
+            said = await process.stderr.read() if process.stderr is not None else b""
+            raise DriverError(said.decode(errors="replace").strip() or "exec: no terminal was opened")
+        return process, terminal
+
+    async def _exec(
+        self, folder: Path, options: Sequence[str], arguments: Sequence[str], **streams: Any
     ) -> asyncio.subprocess.Process:
         state = self.state(folder)
         if state is None or state.phase != "running":
             raise DriverError("exec: expected a running container, found one that is not")
-        options = [] if terminal is None else ["--tty"]
-        stream = asyncio.subprocess.PIPE if terminal is None else terminal
         return await asyncio.create_subprocess_exec(
-            self._binary, "exec", "--state", str(folder / "state.json"), *options, "--", *arguments,
-            stdin=stream, stdout=stream, stderr=stream,
-        )  # fmt: skip
+            self._binary, "exec", "--state", str(folder / "state.json"), *options, "--", *arguments, **streams
+        )
 
 
 def _specification(spec: ContainerSpec) -> dict[str, Any]:
@@ -177,13 +200,3 @@ def _watch_monitor(folder: Path) -> int | None:
         return os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(descriptor, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
