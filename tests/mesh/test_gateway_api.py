@@ -1,17 +1,19 @@
 """Gateway API: routes in the words of VirtualServices, what their status says, and how a real Envoy follows them."""
 
 from pathlib import Path
+from typing import Any
 
 from mesh_testing.backends import free_port, front
-from mesh_testing.objects import configuration, service
+from mesh_testing.objects import configuration, pod, service
 
 from hauberk.mesh.gateway_api import convert
 from hauberk.mesh.registry import Registry
+from hauberk.mesh.snapshot import Snapshot
 
 GROUP = "gateway.networking.k8s.io"
 
 
-def gateway(port: int, **listener: object) -> dict[str, object]:
+def gateway(port: int, **listener: object) -> dict[str, Any]:
     return {
         "apiVersion": f"{GROUP}/v1",
         "kind": "Gateway",
@@ -21,8 +23,8 @@ def gateway(port: int, **listener: object) -> dict[str, object]:
 
 
 def route(
-    rules: list[dict[str, object]], namespace: str = "default", kind: str = "HTTPRoute", **more: object
-):  # type: ignore[no-untyped-def]
+    rules: list[dict[str, Any]], namespace: str = "default", kind: str = "HTTPRoute", **more: object
+) -> dict[str, Any]:
     return configuration(
         kind,
         "route",
@@ -33,8 +35,8 @@ def route(
 
 def conditions(registry: Registry) -> dict[str, tuple[bool, str]]:
     (status,) = convert(registry).statuses
-    ((_, found),) = status.parents
-    return {one.type: (one.status, one.reason) for one in found}
+    (parent,) = status.parents
+    return {one.type: (one.status, one.reason) for one in parent.conditions}
 
 
 def test_status_says_what_is_wrong() -> None:
@@ -68,6 +70,110 @@ def test_other_namespaces_need_leave() -> None:
     assert conditions(facts.update([grant]))["ResolvedRefs"] == (True, "ResolvedRefs")
     foreign = Registry().update([gateway(80), route(rules, "foreign")])
     assert conditions(foreign)["Accepted"] == (False, "NotAllowedByListeners")
+
+
+def gateway_pod(namespace: str = "default", address: str = "10.66.0.9") -> dict[str, Any]:
+    made = pod("edge-1", address, namespace, **{"gateway.networking.k8s.io/gateway-name": "edge"})
+    made["metadata"]["annotations"] = {"hauberk.io/gateway": "true"}
+    return made
+
+
+def told(registry: Registry, kind: str = "Gateway", before: dict[str, Any] | None = None) -> dict[str, Any]:
+    (found,) = [one for one in Snapshot(registry).statuses() if one.kind == kind]
+    return found.merge(before or {}, "2026-01-01T00:00:00Z")
+
+
+def by_type(conditions: list[dict[str, Any]]) -> dict[str, str]:
+    return {one["type"]: f"{one['status']} {one['reason']}" for one in conditions}
+
+
+def test_a_gateway_is_programmed_once_a_pod_serves_it() -> None:
+    facts = Registry().update([gateway(80), gateway_pod("other")])
+    status = told(facts)
+    assert by_type(status["conditions"]) == {
+        "Accepted": "True Accepted",
+        "Programmed": "False AddressNotAssigned",
+    }
+    served = told(facts.update([gateway_pod()]), before=status)
+    assert by_type(served["conditions"])["Programmed"] == "True Programmed"
+    assert [one["value"] for one in served["addresses"]] == ["10.66.0.9"]
+    assert served["listeners"][0]["attachedRoutes"] == 0
+    routed = facts.update([gateway_pod(), route([{"backendRefs": [{"name": "web", "port": 80}]}])])
+    assert told(routed)["listeners"][0]["attachedRoutes"] == 1
+
+
+def test_the_moment_of_a_condition_moves_with_it_alone() -> None:
+    facts = Registry().update([gateway(80)])
+    before = told(facts)
+    for one in before["conditions"]:
+        one["lastTransitionTime"] = "2025-01-01T00:00:00Z"
+    before["conditions"].append({"type": "example.com/Other", "status": "True"})
+    after = told(facts.update([gateway_pod()]), before=before)
+    times = {one["type"]: one.get("lastTransitionTime") for one in after["conditions"]}
+    assert times["Accepted"] == "2025-01-01T00:00:00Z"
+    assert times["Programmed"] == "2026-01-01T00:00:00Z"
+    assert "example.com/Other" in times
+    assert told(facts.update([gateway_pod()]), before=after) == after
+
+
+def test_listeners_that_cannot_be_served_say_why() -> None:
+    facts = gateway(80)
+    facts["spec"]["listeners"] = [
+        {"name": "web", "port": 80, "protocol": "HTTP"},
+        {"name": "twin", "port": 80, "protocol": "HTTP"},
+        {"name": "tcp", "port": 80, "protocol": "TCP"},
+        {"name": "udp", "port": 53, "protocol": "UDP"},
+        {"name": "tls", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "absent"}]}},
+        {"name": "kinds", "port": 81, "protocol": "HTTP", "allowedRoutes": {"kinds": [{"kind": "TCPRoute"}]}},
+    ]
+    status = told(Registry().update([facts, gateway_pod()]))
+    found = {one["name"]: by_type(one["conditions"]) for one in status["listeners"]}
+    assert found["web"]["Programmed"] == "True Programmed"
+    assert found["twin"]["Conflicted"] == "True HostnameConflict"
+    assert found["tcp"]["Conflicted"] == "True ProtocolConflict"
+    assert found["udp"]["Accepted"] == "False UnsupportedProtocol"
+    assert found["tls"]["ResolvedRefs"] == "False InvalidCertificateRef"
+    assert found["kinds"]["ResolvedRefs"] == "False InvalidRouteKinds"
+    assert {name for name in found if found[name]["Programmed"] == "False Invalid"} == {
+        "twin",
+        "tcp",
+        "udp",
+        "tls",
+    }
+    assert by_type(status["conditions"])["Accepted"] == "True ListenersNotValid"
+
+
+def test_a_gateway_of_another_controller_is_left_to_it() -> None:
+    facts = gateway(80)
+    facts["spec"]["gatewayClassName"] = "other"
+    routed = [facts, route([{"backendRefs": [{"name": "web", "port": 80}]}])]
+    other = {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "GatewayClass",
+        "metadata": {"name": "other"},
+        "spec": {"controllerName": "example.com/other"},
+    }
+    snapshot = Snapshot(Registry().update([*routed, other]))
+    assert [one.kind for one in snapshot.statuses()] == ["HTTPRoute"]
+    known = {"parents": [{"parentRef": {"name": "edge"}, "controllerName": "example.com/other"}]}
+    assert told(Registry().update([*routed, other]), "HTTPRoute", known) == known
+    own = {**other, "spec": {"controllerName": "hauberk.io/gateway-controller"}}
+    kinds = [one.kind for one in Snapshot(Registry().update([*routed, own])).statuses()]
+    assert kinds == ["GatewayClass", "Gateway", "HTTPRoute"]
+
+
+def test_objects_that_make_no_sense_disturb_no_other() -> None:
+    good = route([{"backendRefs": [{"name": "web", "port": 80}]}])
+    bad = route([{"backendRefs": [{"weight": 1}]}])
+    bad["metadata"]["name"] = "bad"
+    worse = gateway(80)
+    worse["metadata"]["name"] = "worse"
+    worse["spec"]["listeners"] = [{"name": "a"}]
+    converted = convert(Registry().update([gateway(80), good, bad, worse]))
+    assert [one.name for one in converted.virtual_services] == ["route~httproute~0"]
+    statuses = {one.name: one.parents[0].conditions[0] for one in converted.statuses}
+    assert (statuses["route"].status, statuses["bad"].reason) == (True, "UnsupportedValue")
+    assert [len(one.spec["servers"]) for one in converted.gateways] == [1, 0]
 
 
 def test_a_route_of_a_service_is_the_mesh() -> None:

@@ -1,6 +1,6 @@
 """Opens the API: the store under its key, authentication by client certificates and tokens, authorization by roles."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from hauberk.daemon.gateway_api_status import gateway_classes
 from hauberk.daemon.options import Options
 from hauberk.daemon.requestor import RequestorServer, node_role
 from hauberk.daemon.tasks import background
 from hauberk.model import kinds
+from hauberk.model.kind import Kind, Object
 from hauberk.store.authentication import Authentication
 from hauberk.store.authorization import RoleAuthorizer
 from hauberk.store.bootstrap import bootstrap
@@ -75,6 +77,7 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
         await bootstrap(server.objects)
         client = LocalClient(server.objects)
         await _allow_node_certificates(client)
+        await _make(client, kinds.GATEWAY_CLASS, gateway_classes())
         authorizer = NodeAuthorizer(server.storage, RoleAuthorizer(server.storage))
         async with background() as tasks:
             tasks.start(server.run(), "garbage and namespaces")
@@ -84,6 +87,12 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
 async def _allow_node_certificates(client: Client) -> None:
     for obj in node_role():
         kind = kinds.CLUSTER_ROLE if obj["kind"] == "ClusterRole" else kinds.CLUSTER_ROLE_BINDING
+        await _make(client, kind, [obj])
+
+
+async def _make(client: Client, kind: Kind, objects: Iterable[Object]) -> None:
+    """Make what is not there yet; what is stays as it is."""
+    for obj in objects:
         try:
             await client.create(kind, obj)
         except ApiError as error:

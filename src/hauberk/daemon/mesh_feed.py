@@ -10,7 +10,7 @@ from hauberk.model.kind import Kind, Object
 from hauberk.store.client import Event
 from hauberk.store.informer import Informer
 
-_FACTS = frozenset({("", "Service"), ("", "Pod"), ("discovery.k8s.io", "EndpointSlice")})
+_FACTS = frozenset({("", "Service"), ("", "Pod"), ("", "Secret"), ("discovery.k8s.io", "EndpointSlice")})
 
 
 def mesh_kinds() -> list[Kind]:

@@ -24,6 +24,7 @@ from hauberk.daemon.credentials import (
     write_kubeconfig,
 )
 from hauberk.daemon.files import private_folder, replace_file
+from hauberk.daemon.gateway_api_status import GatewayApiStatus
 from hauberk.daemon.grpc_port import GrpcPort
 from hauberk.daemon.mesh_feed import MeshFeed, mesh_kinds
 from hauberk.daemon.node_certificates import NodeCertificates
@@ -115,6 +116,8 @@ class _ControlPlane:
             self._write_credentials(server)
             tasks.start(self._renew(serving, tls, to_nodes, grpc_port, server), "renewal")
             tasks.start(self._sign_for_nodes(), "node certificates")
+            gateways = GatewayApiStatus(self._client, self._informers, self._discovery, utc_now)
+            tasks.start(gateways.run(), "gateway status")
             tasks.start(
                 run_controllers(self._client, self._root_certificates, informers=self._informers.values()),
                 "controllers",

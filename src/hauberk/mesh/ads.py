@@ -53,9 +53,16 @@ class Discovery:
         self._timer: asyncio.TimerHandle | None = None
         self._sessions: dict[int, _Session] = {}
         self._count = 0
+        self._moved = asyncio.Event()
 
     @property
     def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    async def later_than(self, seen: Snapshot | None) -> Snapshot:
+        """The current snapshot, once it is another one than `seen`."""
+        while self._snapshot is seen:
+            await self._moved.wait()
         return self._snapshot
 
     def publish(self, registry: Registry) -> None:
@@ -142,6 +149,8 @@ class Discovery:
             return
         later.forget_scopes({later.scope_of(session.proxy) for session in self._sessions.values()})
         self._snapshot = later
+        self._moved.set()
+        self._moved = asyncio.Event()
         for session in self._sessions.values():
             session.proxy = _current(session.proxy, registry)
             session.changed.set()

@@ -6,111 +6,121 @@ that carry the label `gateway.networking.k8s.io/gateway-name`.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hauberk.mesh.registry import GATEWAY_API, NETWORKING, Configuration, Labels, Registry, host_of
+from msgspec import ValidationError
 
-GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
-CONTROLLER = "hauberk.io/gateway-controller"
+from hauberk.mesh.gateway_listeners import (
+    GATEWAY_NAME_LABEL,
+    CheckedGateway,
+    Listener,
+    check_gateway,
+    is_ours,
+)
+from hauberk.mesh.gateway_status import Condition, RouteParent, RouteStatus, Spec
+from hauberk.mesh.reference_grants import granted
+from hauberk.mesh.registry import GATEWAY_API, NETWORKING, Configuration, Key, Labels, Registry, host_of
+from hauberk.model.kubernetes.meta import LabelSelector
+from hauberk.model.selector import matches
+from hauberk.model.struct import parse
+
 ROUTE_KINDS = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
 
-Spec = Mapping[str, Any]
+_log = logging.getLogger(__name__)
+
 EVERYTHING: tuple[Spec, ...] = ({},)
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition of a route under one parent."""
-
-    type: str
-    status: bool
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class RouteStatus:
-    """What `status.parents` of a route is to say; the daemon writes it."""
-
-    kind: str
-    namespace: str
-    name: str
-    generation: int
-    parents: tuple[tuple[Spec, tuple[Condition, ...]], ...]
-
-    def to_json(self, now: str) -> dict[str, Any]:
-        """The `status` of the route; `now` is RFC 3339."""
-        return {
-            "parents": [
-                {
-                    "parentRef": dict(parent),
-                    "controllerName": CONTROLLER,
-                    "conditions": [
-                        {
-                            "type": one.type,
-                            "status": "True" if one.status else "False",
-                            "reason": one.reason,
-                            "message": one.message,
-                            "observedGeneration": self.generation,
-                            "lastTransitionTime": now,
-                        }
-                        for one in conditions
-                    ],
-                }
-                for parent, conditions in self.parents
-            ]
-        }
+_DERIVED = "~gateway-api"
+"""Ends the names of what is derived: no object of the API can have such a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
     virtual_services: tuple[Configuration, ...]
     gateways: tuple[Configuration, ...]
+    checked: tuple[CheckedGateway, ...]
     statuses: tuple[RouteStatus, ...]
 
 
 def convert(registry: Registry) -> Converted:
     """All Gateways and routes of the Gateway API in Istio's words."""
-    gateways = [_gateway(one) for one in registry.of_kind(GATEWAY_API, "Gateway")]
+    found = registry.of_kind(GATEWAY_API, "Gateway")
+    checked = [_checked(one, registry) for one in found if is_ours(one, registry)]
+    gateways = {one.gateway.key: one for one in checked}
     virtual_services: list[Configuration] = []
     statuses: list[RouteStatus] = []
     for kind in ROUTE_KINDS:
         for route in registry.of_kind(GATEWAY_API, kind):
-            made, status = _Route(route, registry).convert()
+            made, status = _convert_route(route, registry, gateways)
             virtual_services += made
             statuses.append(status)
-    return Converted(tuple(virtual_services), tuple(gateways), tuple(statuses))
+    return Converted(
+        tuple(virtual_services), tuple(_gateway(one) for one in checked), tuple(checked), tuple(statuses)
+    )
 
 
-def _gateway(gateway: Configuration) -> Configuration:
+def _checked(gateway: Configuration, registry: Registry) -> CheckedGateway:
+    """A Gateway that makes no sense (the API admits none) has no listener, and disturbs no other."""
+    try:
+        return check_gateway(gateway, registry)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _log.error("mesh: Gateway %s/%s is not served: %r", gateway.namespace, gateway.name, error)
+        return CheckedGateway(gateway, ())
+
+
+def pods_namespace(gateway: Configuration) -> str | None:
+    """The namespace that a Gateway's pods must be in; None for one of Istio's, which selects them anywhere."""
+    return gateway.namespace if gateway.name.endswith(_DERIVED) else None
+
+
+def _convert_route(
+    route: Configuration, registry: Registry, gateways: Mapping[Key, CheckedGateway]
+) -> tuple[list[Configuration], RouteStatus]:
+    """A route that makes no sense (the API admits none) serves nothing, says so, and disturbs no other."""
+    try:
+        return _Route(route, registry, gateways).convert()
+    except (ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:
+        _log.error("mesh: %s %s/%s is not served: %r", route.kind, route.namespace, route.name, error)
+        refused = _refused("UnsupportedValue", f"the route cannot be translated: {error!r}")
+        references = route.spec.get("parentRefs")
+        parents = [one for one in references if isinstance(one, dict)] if isinstance(references, list) else []
+        return [], RouteStatus(
+            route.kind,
+            route.namespace,
+            route.name,
+            route.generation,
+            tuple(RouteParent(one, (refused,)) for one in parents),
+        )
+
+
+def _gateway(checked: CheckedGateway) -> Configuration:
     servers = []
-    for listener in gateway.spec.get("listeners") or ():
+    for listener in checked.listeners:
+        if not listener.served:
+            continue
+        spec = listener.spec
         told: dict[str, Any] = {
-            "name": listener.get("name", ""),
-            "port": {
-                "number": listener["port"],
-                "protocol": listener["protocol"],
-                "name": listener.get("name", ""),
-            },
-            "hosts": [f"*/{listener.get('hostname') or '*'}"],
+            "name": listener.name,
+            "port": {"number": spec["port"], "protocol": spec["protocol"], "name": listener.name},
+            "hosts": [f"*/{spec.get('hostname') or '*'}"],
         }
-        security = listener.get("tls")
-        if security is not None:
-            references = security.get("certificateRefs") or ()
-            told["tls"] = {
-                "mode": "PASSTHROUGH" if security.get("mode") == "Passthrough" else "SIMPLE",
-                "credentialName": references[0]["name"] if references else "",
-            }
+        if listener.certificate is not None:
+            told["tls"] = {"mode": "SIMPLE", "secret": listener.certificate}
+        elif spec.get("tls") is not None:
+            told["tls"] = {"mode": "PASSTHROUGH"}
         servers.append(told)
+    gateway = checked.gateway
     spec = {"selector": {GATEWAY_NAME_LABEL: gateway.name}, "servers": servers}
     return _derived(gateway, "Gateway", _gateway_name(gateway.name), spec)
 
 
 def _gateway_name(name: str) -> str:
-    return f"{name}~gateway-api"
+    return f"{name}{_DERIVED}"
 
 
 def _derived(source: Configuration, kind: str, name: str, spec: Spec) -> Configuration:
@@ -129,9 +139,12 @@ def _derived(source: Configuration, kind: str, name: str, spec: Spec) -> Configu
 class _Route:
     """One route with its parents."""
 
-    def __init__(self, route: Configuration, registry: Registry) -> None:
+    def __init__(
+        self, route: Configuration, registry: Registry, gateways: Mapping[Key, CheckedGateway]
+    ) -> None:
         self._route = route
         self._registry = registry
+        self._gateways = gateways
         self._problems: list[tuple[str, str]] = []
 
     def convert(self) -> tuple[list[Configuration], RouteStatus]:
@@ -143,57 +156,67 @@ class _Route:
         else:
             resolved = Condition("ResolvedRefs", True, "ResolvedRefs", "all references are resolved")
         made: list[Configuration] = []
-        parents: list[tuple[Spec, tuple[Condition, ...]]] = []
+        parents: list[RouteParent] = []
         for index, parent in enumerate(self._route.spec.get("parentRefs") or ()):
-            spec, accepted = self._attach(parent, body)
+            if self._is_anothers(parent):
+                continue
+            spec, accepted, listeners = self._attach(parent, body)
             if spec is not None:
-                made.append(
-                    _derived(
-                        self._route,
-                        "VirtualService",
-                        f"{self._route.name}~{self._route.kind.lower()}~{index}",
-                        spec,
-                    )
-                )
-            parents.append((parent, (accepted, resolved)))
+                name = f"{self._route.name}~{self._route.kind.lower()}~{index}"
+                made.append(_derived(self._route, "VirtualService", name, spec))
+            parents.append(RouteParent(parent, (accepted, resolved), listeners))
         route = self._route
         return made, RouteStatus(route.kind, route.namespace, route.name, route.generation, tuple(parents))
 
-    def _attach(self, parent: Spec, body: Spec) -> tuple[Spec | None, Condition]:
+    def _is_anothers(self, parent: Spec) -> bool:
+        """Whether another controller runs the parent, and is to say what becomes of the route there."""
+        if parent.get("kind", "Gateway") != "Gateway":
+            return False
+        key = (parent.get("namespace") or self._route.namespace, parent["name"])
+        return (GATEWAY_API, "Gateway", *key) in self._registry.configurations and key not in self._gateways
+
+    def _attach(
+        self, parent: Spec, body: Spec
+    ) -> tuple[Spec | None, Condition, tuple[tuple[str, str, str], ...]]:
         namespace = parent.get("namespace") or self._route.namespace
         if parent.get("kind", "Gateway") == "Service":
-            return self._attach_to_service(parent, namespace, body)
-        gateway = self._registry.configurations.get((GATEWAY_API, "Gateway", namespace, parent["name"]))
-        if gateway is None:
-            return None, _refused("NoMatchingParent", f"there is no Gateway {namespace}/{parent['name']}")
+            return *self._attach_to_service(parent, namespace, body), ()
+        checked = self._gateways.get((namespace, parent["name"]))
+        if checked is None:
+            refused = _refused("NoMatchingParent", f"there is no Gateway {namespace}/{parent['name']}")
+            return None, refused, ()
         listeners = [
             one
-            for one in gateway.spec.get("listeners") or ()
-            if parent.get("sectionName") in (None, one.get("name"))
-            and parent.get("port") in (None, one["port"])
+            for one in checked.listeners
+            if parent.get("sectionName") in (None, one.name)
+            and parent.get("port") in (None, one.spec["port"])
         ]
         if not listeners:
-            return None, _refused("NoMatchingParent", "the Gateway has no such listener")
+            return None, _refused("NoMatchingParent", "the Gateway has no such listener"), ()
         admitting = [one for one in listeners if self._admitted(one, namespace)]
         if not admitting:
-            return None, _refused("NotAllowedByListeners", "no listener admits routes of this namespace")
-        hosts = [
-            host
-            for told in self._route.spec.get("hostnames") or ("*",)
-            for listener in admitting
-            if (host := _narrower(told, listener.get("hostname") or "*")) is not None
-        ]
-        if not hosts:
-            return None, _refused("NoMatchingListenerHostname", "no hostname is one of a listener's")
+            message = "no listener admits routes of this kind and namespace"
+            return None, _refused("NotAllowedByListeners", message), ()
+        shared = {one.name: self._shared_hosts(one) for one in admitting}
+        attached = [one for one in admitting if shared[one.name]]
+        if not attached:
+            message = "no hostname is one of a listener's"
+            return None, _refused("NoMatchingListenerHostname", message), ()
         spec = {
-            "hosts": list(dict.fromkeys(hosts)),
+            "hosts": list(dict.fromkeys(host for one in attached for host in shared[one.name])),
             "gateways": [f"{namespace}/{_gateway_name(parent['name'])}"],
             **body,
         }
-        if len(admitting) < len(gateway.spec.get("listeners") or ()):
-            ports = list(dict.fromkeys(one["port"] for one in admitting))
-            spec = _at_ports(spec, ports)
-        return spec, Condition("Accepted", True, "Accepted", "the route is served")
+        if len(attached) < len(checked.listeners):
+            spec = _at_ports(spec, list(dict.fromkeys(one.spec["port"] for one in attached)))
+        names = tuple((namespace, parent["name"], one.name) for one in attached)
+        return spec, Condition("Accepted", True, "Accepted", "the route is served"), names
+
+    def _shared_hosts(self, listener: Listener) -> list[str]:
+        """The host names that both the route and the listener are for."""
+        told = self._route.spec.get("hostnames") or ("*",)
+        found = (_narrower(one, listener.spec.get("hostname") or "*") for one in told)
+        return [one for one in found if one is not None]
 
     def _attach_to_service(self, parent: Spec, namespace: str, body: Spec) -> tuple[Spec | None, Condition]:
         host = host_of(parent["name"], namespace, self._registry.mesh)
@@ -206,8 +229,10 @@ class _Route:
             spec = dict(_at_ports(spec, [parent["port"]]))
         return spec, Condition("Accepted", True, "Accepted", "the route is served")
 
-    def _admitted(self, listener: Spec, gateway_namespace: str) -> bool:
-        namespaces = (listener.get("allowedRoutes") or {}).get("namespaces") or {}
+    def _admitted(self, listener: Listener, gateway_namespace: str) -> bool:
+        if self._route.kind not in listener.kinds:
+            return False
+        namespaces = (listener.spec.get("allowedRoutes") or {}).get("namespaces") or {}
         scope = namespaces.get("from") or "Same"
         if scope == "All":
             return True
@@ -215,7 +240,8 @@ class _Route:
             return gateway_namespace == self._route.namespace
         own = self._registry.configurations.get(("", "Namespace", "", self._route.namespace))
         labels = own.labels if own else Labels()
-        return Labels.of((namespaces.get("selector") or {}).get("matchLabels")).matches(labels)
+        selector = parse(LabelSelector, namespaces.get("selector") or {})
+        return matches(selector, dict(labels.items))
 
     def _body(self) -> Spec:
         rules = self._route.spec.get("rules") or ()
@@ -309,7 +335,9 @@ class _Route:
             return None
         namespace = reference.get("namespace") or self._route.namespace
         name = reference["name"]
-        if namespace != self._route.namespace and not self._granted(namespace, name):
+        if namespace != self._route.namespace and not granted(
+            self._registry, self._route, "Service", (namespace, name)
+        ):
             self._problem("RefNotPermitted", f"no ReferenceGrant in {namespace} lets this route use {name}")
             return None
         host = host_of(name, namespace, self._registry.mesh)
@@ -324,24 +352,6 @@ class _Route:
     def _problem(self, reason: str, message: str) -> None:
         if (reason, message) not in self._problems:
             self._problems.append((reason, message))
-
-    def _granted(self, namespace: str, name: str) -> bool:
-        for grant in self._registry.of_kind(GATEWAY_API, "ReferenceGrant"):
-            if grant.namespace != namespace:
-                continue
-            comes = any(
-                one.get("kind") == self._route.kind
-                and one.get("group") == GATEWAY_API
-                and one.get("namespace") == self._route.namespace
-                for one in grant.spec.get("from") or ()
-            )
-            goes = any(
-                one.get("kind") == "Service" and not one.get("group") and one.get("name") in (None, name)
-                for one in grant.spec.get("to") or ()
-            )
-            if comes and goes:
-                return True
-        return False
 
 
 def _refused(reason: str, message: str) -> Condition:

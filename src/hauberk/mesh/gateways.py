@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
-from hauberk.mesh import filters, tls
+from hauberk.mesh import filters
 from hauberk.mesh.addresses import socket_address
 from hauberk.mesh.authorization import Authorization
+from hauberk.mesh.gateway_api import pods_namespace
+from hauberk.mesh.gateway_tls import (
+    PLAIN_MODES,
+    Credentials,
+    ServerSecrets,
+    find_secrets,
+    named_secrets,
+    secret_resources,
+    server_socket,
+)
 from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.proxy import Proxy
-from hauberk.mesh.registry import Configuration, Labels, Mesh, Service
+from hauberk.mesh.registry import Configuration, Key, Labels, Mesh, Registry, Service
 from hauberk.mesh.virtual_services import Client, Translation, http_routes, tcp_routes, uses_cors
+from hauberk.model.credential import Credential
+
+_log = logging.getLogger(__name__)
 
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
 
@@ -37,6 +49,7 @@ class Server:
     hosts: tuple[tuple[str, str], ...]
     """Namespace (`*` for any) and host pattern."""
     tls: Mapping[str, Any] = field(default_factory=dict)
+    secrets: ServerSecrets | None = None
 
     @property
     def route_name(self) -> str:
@@ -52,6 +65,11 @@ class Server:
     @property
     def mode(self) -> str:
         return str(self.tls.get("mode") or "SIMPLE")
+
+    @property
+    def shows_secret(self) -> bool:
+        """Whether it ends TLS with the certificate of a Secret."""
+        return self.protocol in ("HTTPS", "TLS") and self.mode not in PLAIN_MODES
 
     @property
     def server_names(self) -> list[str]:
@@ -82,11 +100,40 @@ class GatewayInputs:
     """Those that select the gateway's pod."""
     authorization: Authorization
     mesh: Mesh
+    credentials: Credentials = field(default_factory=dict)
+    """The Secrets that the gateway's servers name."""
+
+
+def selected(gateways: Iterable[Configuration], proxy: Proxy) -> Iterator[Configuration]:
+    """The Gateways that a proxy serves."""
+    for gateway in gateways:
+        namespace = pods_namespace(gateway)
+        if namespace in (None, proxy.namespace) and Labels.of(gateway.spec.get("selector")).matches(
+            proxy.labels
+        ):
+            yield gateway
+
+
+def credentials_of(gateways: Iterable[Configuration], proxy: Proxy, registry: Registry) -> Credentials:
+    """The Secrets that may be shown to a gateway's proxy: those that its own servers name, and no others."""
+    found: dict[Key, Credential] = {}
+    for gateway in selected(gateways, proxy):
+        for server in gateway.spec.get("servers") or ():
+            for key in named_secrets(server.get("tls") or {}, proxy.namespace):
+                credential = registry.credentials.get(key)
+                if isinstance(credential, Credential):
+                    found[key] = credential
+    return found
 
 
 def gateway_resources(inputs: GatewayInputs) -> Iterator[Any]:
-    """Listeners, then route configurations."""
+    """Secrets that the listeners show, then listeners and route configurations."""
     servers = list(_servers(inputs))
+    secrets: dict[str, Any] = {}
+    for server in servers:
+        if server.secrets is not None:
+            secrets.update((one.name, one) for one in secret_resources(server.secrets, inputs.credentials))
+    yield from secrets.values()
     for port in sorted({server.port for server in servers}):
         here = [server for server in servers if server.port == port]
         listener = _listener(port, here, inputs)
@@ -110,21 +157,33 @@ def bound_to(virtual: Configuration, gateway: Configuration) -> str | None:
 
 
 def _servers(inputs: GatewayInputs) -> Iterator[Server]:
-    for gateway in inputs.gateways:
-        selector = Labels.of(gateway.spec.get("selector"))
-        if not selector.matches(inputs.proxy.labels):
-            continue
+    """All servers but those whose certificate is not there; one that makes no sense disturbs no other."""
+    for gateway in selected(inputs.gateways, inputs.proxy):
         for index, told in enumerate(gateway.spec.get("servers") or ()):
-            port = told["port"]
-            yield Server(
-                gateway=gateway,
-                index=index,
-                port=_listening_port(port["number"], inputs.services),
-                number=port["number"],
-                protocol=str(port.get("protocol") or "HTTP").upper(),
-                hosts=tuple(_server_host(host, gateway.namespace) for host in told.get("hosts") or ("*",)),
-                tls=told.get("tls") or {},
-            )
+            try:
+                server = _server(gateway, index, told, inputs)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                where = f"{gateway.namespace}/{gateway.name}: spec.servers[{index}]"
+                _log.error("mesh: Gateway %s is not served: %r", where, error)
+                continue
+            if not server.shows_secret or server.secrets is not None:
+                yield server
+
+
+def _server(gateway: Configuration, index: int, told: Mapping[str, Any], inputs: GatewayInputs) -> Server:
+    port, security = told["port"], told.get("tls") or {}
+    server = Server(
+        gateway=gateway,
+        index=index,
+        port=_listening_port(port["number"], inputs.services),
+        number=port["number"],
+        protocol=str(port.get("protocol") or "HTTP").upper(),
+        hosts=tuple(_server_host(host, gateway.namespace) for host in told.get("hosts") or ("*",)),
+        tls=security,
+    )
+    if not server.shows_secret:
+        return server
+    return replace(server, secrets=find_secrets(security, inputs.proxy.namespace, inputs.credentials))
 
 
 def _listening_port(number: int, services: Sequence[Service]) -> int:
@@ -161,7 +220,9 @@ def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> li
             )
             chain.filter_chain_match.server_names.extend(server.server_names)
             chain.filter_chain_match.transport_protocol = "tls"
-            chain.transport_socket.CopyFrom(_socket(server, inputs.mesh, ["h2", "http/1.1"]))
+            chain.transport_socket.CopyFrom(
+                server_socket(server.tls, server.secrets, inputs.mesh, ["h2", "http/1.1"])
+            )
         elif not server.terminates_http:
             _tcp_chains(listener, server, inputs)
     if any(chain.filter_chain_match.transport_protocol for chain in listener.filter_chains):
@@ -193,7 +254,7 @@ def _tcp_chains(listener: listener_pb2.Listener, server: Server, inputs: Gateway
             chain.filter_chain_match.transport_protocol = "tls"
             chain.filter_chain_match.server_names.extend(route.server_names or server.server_names)
             if terminates:
-                chain.transport_socket.CopyFrom(_socket(server, inputs.mesh, []))
+                chain.transport_socket.CopyFrom(server_socket(server.tls, server.secrets, inputs.mesh, []))
 
 
 def _manager(
@@ -274,30 +335,3 @@ def _translation(server: Server, gateway_name: str, inputs: GatewayInputs) -> Tr
         client=Client(inputs.proxy.namespace, inputs.proxy.labels),
         services=inputs.hosts,
     )
-
-
-def _socket(server: Server, mesh: Mesh, alpn: Sequence[str]) -> base_pb2.TransportSocket:
-    """The certificate that a gateway shows: a Secret by `credentialName`, files, or its own identity."""
-    if server.mode == "ISTIO_MUTUAL":
-        return tls.downstream_socket(mesh)
-    told = server.tls
-    common = tls_pb2.CommonTlsContext(alpn_protocols=alpn)
-    common.tls_params.tls_minimum_protocol_version = tls.minimum_version(told.get("minProtocolVersion") or "")
-    credential = told.get("credentialName")
-    if credential:
-        common.tls_certificate_sds_secret_configs.append(tls.ads_secret(f"kubernetes://{credential}"))
-    else:
-        certificate = common.tls_certificates.add()
-        certificate.certificate_chain.filename = told.get("serverCertificate") or ""
-        certificate.private_key.filename = told.get("privateKey") or ""
-    mutual = server.mode == "MUTUAL"
-    if mutual and credential:
-        common.validation_context_sds_secret_config.CopyFrom(
-            tls.ads_secret(f"kubernetes://{credential}-cacert")
-        )
-    elif mutual:
-        common.validation_context.trusted_ca.filename = told.get("caCertificates") or ""
-    context = tls_pb2.DownstreamTlsContext(
-        common_tls_context=common, require_client_certificate={"value": mutual}
-    )
-    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=tls.packed(context))

@@ -17,6 +17,7 @@ WATCHED: tuple[Kind, ...] = (
     kinds.SERVICE,
     kinds.ENDPOINT_SLICE,
     kinds.POD,
+    kinds.SECRET,
     kinds.VIRTUAL_SERVICE,
     kinds.DESTINATION_RULE,
     kinds.ISTIO_GATEWAY,

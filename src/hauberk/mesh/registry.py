@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hauberk.mesh.protocol import Protocol, select_protocol
+from hauberk.model.credential import Credential, parse_secret
 from hauberk.model.kind import Object
 
 Key = tuple[str, str]
@@ -217,6 +218,8 @@ class Registry:
     slices: Mapping[Key, EndpointSlice] = field(default_factory=dict)
     workloads: Mapping[Key, Workload] = field(default_factory=dict)
     configurations: Mapping[ObjectKey, Configuration] = field(default_factory=dict)
+    credentials: Mapping[Key, Credential | str] = field(default_factory=dict)
+    """Secrets that hold certificates, or what is wrong with them."""
     views: Mapping[str, ServiceView] = field(default_factory=dict)
     """By the service's host, in order."""
     slices_of: Mapping[Key, frozenset[Key]] = field(default_factory=dict)
@@ -288,6 +291,8 @@ class _Update:
             self._put_slice(key, parse_endpoint_slice(obj))
         elif (group, kind) == ("", "Pod"):
             self._put_workload(key, parse_workload(obj))
+        elif (group, kind) == ("", "Secret"):
+            self._set("credentials", key, parse_secret(obj))
         elif (group, kind) in CONFIGURATION_KINDS:
             configuration = _parse_configuration(group, obj)
             known = self._get("configurations").get((group, kind, *key))
@@ -302,6 +307,8 @@ class _Update:
             self._put_slice(key, None)
         elif (group, kind) == ("", "Pod"):
             self._put_workload(key, None)
+        elif (group, kind) == ("", "Secret"):
+            self._set("credentials", key, None)
         elif (group, kind, *key) in self._get("configurations"):
             del self._write("configurations")[group, kind, *key]
 

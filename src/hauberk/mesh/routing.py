@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hauberk.mesh.gateway_api import RouteStatus, convert
+from hauberk.mesh.gateway_api import convert
+from hauberk.mesh.gateway_listeners import CheckedGateway, class_statuses, gateway_status
+from hauberk.mesh.gateway_status import RouteStatus, Status
 from hauberk.mesh.registry import NETWORKING, Configuration, Registry
 
 
@@ -15,16 +18,19 @@ class Routing:
     registry: Registry
     virtual_services: tuple[Configuration, ...]
     gateways: tuple[Configuration, ...]
-    statuses: tuple[RouteStatus, ...]
-    """What the status of Gateway API routes is to say."""
+    checked: tuple[CheckedGateway, ...]
+    """Gateways of the Gateway API that are ours to serve."""
+    routes: tuple[RouteStatus, ...]
+    """What became of the routes of the Gateway API."""
 
 
 def routing(registry: Registry, before: Routing | None) -> Routing:
-    """Derived again only if configurations or services changed; objects that stayed equal stay identical."""
+    """Derived again only if its facts changed; objects that stayed equal stay identical."""
     if (
         before is not None
         and before.registry.configurations is registry.configurations
         and before.registry.services is registry.services
+        and before.registry.credentials is registry.credentials
     ):
         return before
     converted = convert(registry)
@@ -43,8 +49,17 @@ def routing(registry: Registry, before: Routing | None) -> Routing:
             [*registry.of_kind(NETWORKING, "VirtualService"), *map(kept, converted.virtual_services)]
         ),
         gateways=_ordered([*registry.of_kind(NETWORKING, "Gateway"), *map(kept, converted.gateways)]),
-        statuses=converted.statuses,
+        checked=converted.checked,
+        routes=converted.statuses,
     )
+
+
+def statuses(registry: Registry, routing: Routing) -> Iterator[Status]:
+    """What the status of every object of the Gateway API is to say."""
+    yield from class_statuses(registry)
+    for one in routing.checked:
+        yield gateway_status(one, routing.routes, registry)
+    yield from routing.routes
 
 
 def _ordered(entries: list[Configuration]) -> tuple[Configuration, ...]:

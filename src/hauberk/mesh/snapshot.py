@@ -15,7 +15,8 @@ from weakref import WeakValueDictionary
 
 from hauberk.mesh.authorization import Authorization, authorize, select_authorization_policies
 from hauberk.mesh.clusters import black_hole_cluster
-from hauberk.mesh.gateways import GatewayInputs, gateway_resources
+from hauberk.mesh.gateway_status import Status
+from hauberk.mesh.gateways import GatewayInputs, credentials_of, gateway_resources
 from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
 from hauberk.mesh.listeners import virtual_outbound
 from hauberk.mesh.names import dns_listener, dns_names
@@ -23,7 +24,7 @@ from hauberk.mesh.peer_authentication import merge_peer_authentications, select_
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import SECURITY, Labels, Registry, Service, ServiceView, Workload, exported
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
-from hauberk.mesh.routing import Routing, routing
+from hauberk.mesh.routing import Routing, routing, statuses
 from hauberk.mesh.scope import Scope, ScopeIndex
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES, Resource, serialize
 from hauberk.mesh.unit import Inputs, UnitIndex, translate
@@ -135,6 +136,10 @@ class Snapshot:
         later._before = {**self._before, **self._outbound}
         later._proxies = dict(self._proxies)
         return later
+
+    def statuses(self) -> Iterator[Status]:
+        """What the status of every object of the Gateway API is to say."""
+        return statuses(self.registry, self._routing)
 
     def forget_scopes(self, keep: Iterable[Scope]) -> None:
         """Let go of views from earlier moments that no proxy asks for any more."""
@@ -264,6 +269,7 @@ class Snapshot:
             services=self._services_of(proxy),
             authorization=self._authorization(proxy),
             mesh=self.registry.mesh,
+            credentials=credentials_of(self._routing.gateways, proxy, self.registry),
         )
 
     def _services_of(self, proxy: Proxy) -> list[Service]:

@@ -114,9 +114,9 @@ def plain_socket() -> base_pb2.TransportSocket:
     )
 
 
-def minimum_version(told: str) -> str:
-    """Istio's `minProtocolVersion` in Envoy's words; TLS 1.2 unless told."""
-    return _VERSIONS.get(told, "TLSv1_2")
+def protocol_version(told: str, default: str) -> str:
+    """Istio's `minProtocolVersion` and `maxProtocolVersion` in Envoy's words."""
+    return _VERSIONS.get(told, default)
 
 
 _VERSIONS = {"TLSV1_0": "TLSv1_0", "TLSV1_1": "TLSv1_1", "TLSV1_2": "TLSv1_2", "TLSV1_3": "TLSv1_3"}
