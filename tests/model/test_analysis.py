@@ -1,8 +1,15 @@
 """Each rule of the analysis: a case that breaks it, and the same case mended."""
 
+import datetime
 import json
+from base64 import b64encode
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from hauberk.model import kinds
 from hauberk.model.analysis.catalogue import CATALOGUE
@@ -105,6 +112,37 @@ def pod(container: str, *, spec: str = "") -> str:
     return f"{head}spec: {{{spec} containers: [{{name: c, image: host, {container}}}]}}"
 
 
+def secret(data: str) -> str:
+    return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: cert, namespace: bank}}\ndata: {{{data}}}"
+
+
+def _certificate() -> str:
+    """A Secret that holds a certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.b")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(hours=1))
+    )
+    chain = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return secret(f"tls.crt: {b64encode(chain).decode()}, tls.key: {b64encode(pem).decode()}")
+
+
+def door(class_name: str, namespace: str = "bank", tls: str = "") -> str:
+    head = f"apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: d, namespace: {namespace}}}\n"
+    listener = f"{{name: x, port: 443, protocol: {'HTTPS' if tls else 'TCP'}{tls}}}"
+    return f"{head}spec: {{gatewayClassName: {class_name}, listeners: [{listener}]}}"
+
+
+CERTIFICATE = _certificate()
+SECURE = door("hauberk", "shop", ", tls: {certificateRefs: [{name: cert, namespace: bank}]}")
+SECRET_GRANT = other(
+    "ReferenceGrant",
+    "{from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: shop}], to: [{group: '', kind: Secret}]}",
+    api="gateway.networking.k8s.io/v1",
+)
 TO_WEB = "{destination: {host: web}}"
 SECURITY = "security.istio.io/v1"
 WEB_STRICT = other("PeerAuthentication", "{mtls: {mode: STRICT}}", api=SECURITY)
@@ -204,6 +242,7 @@ CASES = [
     ),
     ("HBK0202", gateway("8080, name: a, protocol: TCP"), gateway("8080, name: a, protocol: HTTP")),
     ("HBK0203", TLS, f"{TLS}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: cert, namespace: bank}}"),
+    ("HBK0204", f"{TLS}\n---\n{secret('tls.crt: aGFsbG8=')}", f"{TLS}\n---\n{CERTIFICATE}"),
     ("HBK0301", policy("{}", selector="app: wep"), policy("{}")),
     (
         "HBK0302",
@@ -295,6 +334,8 @@ CASES = [
         route("{name: door}", "{name: web, port: 80}"),
     ),
     ("HBK0603", FOREIGN, FOREIGN + "\n---\n" + GRANT),
+    ("HBK0604", f"{SECURE}\n---\n{CERTIFICATE}", f"{SECURE}\n---\n{CERTIFICATE}\n---\n{SECRET_GRANT}"),
+    ("HBK0605", door("shop"), door("istio")),
     ("HBK0008", BASE.split("---", maxsplit=1)[0], other("Sidecar", "{}")),
 ]
 

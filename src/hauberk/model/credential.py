@@ -41,13 +41,18 @@ class MalformedCredentialError(ValueError):
 
 def parse_secret(obj: Object) -> Credential | str | None:
     """The credential of a Secret, what is wrong with it, or None if it holds nothing of the kind."""
-    data = obj.get("data") or {}
+    data = {**(obj.get("data") or {}), **_encoded(obj.get("stringData") or {})}
     if not any(name in data for name in (*CERTIFICATE_KEYS, *PRIVATE_KEY_KEYS, *TRUST_KEYS)):
         return None
     try:
         return _parse(data)
     except MalformedCredentialError as error:
         return str(error)
+
+
+def _encoded(texts: Mapping[str, str]) -> dict[str, str]:
+    """`stringData` as `data`, which it becomes when the API takes it in."""
+    return {name: base64.b64encode(str(text).encode()).decode() for name, text in texts.items()}
 
 
 def _parse(data: Mapping[str, str]) -> Credential:

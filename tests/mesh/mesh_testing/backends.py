@@ -1,8 +1,8 @@
 """Small HTTP programs on loopback addresses, and an Envoy in front of them as a gateway."""
 
 import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,10 @@ class Front:
 
 @asynccontextmanager
 async def front(
-    objects: Iterable[dict[str, Any]], folder: Path, gateway_name: str = ""
+    objects: Iterable[dict[str, Any]],
+    folder: Path,
+    gateway_name: str = "",
+    start: Callable[..., AbstractAsyncContextManager[Envoy]] = envoy,
 ) -> AsyncIterator[Front]:
     """`reviews` with three versions behind a gateway that serves every host; `objects` say how."""
     backend_port, port = free_port(), free_port()
@@ -88,7 +91,7 @@ async def front(
     try:
         async with (
             control_plane(registry, folder) as plane,
-            envoy(_proxy(gateway_name), plane.path, folder) as running,
+            start(_proxy(gateway_name), plane.path, folder) as running,
             aiohttp.ClientSession() as session,
         ):
             status = await running.synced(plane.discovery)

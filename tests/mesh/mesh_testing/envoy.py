@@ -37,11 +37,11 @@ class Envoy:
 
     def __init__(self, proxy: Proxy, admin: Path, log: Path) -> None:
         self.proxy = proxy
-        self._admin = admin
+        self.admin_socket = admin
         self.log = log
 
     async def admin(self, path: str) -> str:
-        connector = aiohttp.UnixConnector(path=str(self._admin))
+        connector = aiohttp.UnixConnector(path=str(self.admin_socket))
         async with (
             aiohttp.ClientSession(connector=connector) as session,
             session.get(f"http://envoy{path}") as response,
@@ -55,13 +55,13 @@ class Envoy:
             for status in discovery.statuses():
                 if status.proxy == self.proxy.id and len(status.types) >= 2:
                     agreements = {one.agreement for one in status.types}
-                    if agreements <= {"SYNCED", "NACK"} and await self._live():
+                    if agreements <= {"SYNCED", "NACK"} and await self.live():
                         return status
             return None
 
         return await eventually(settled, 30)
 
-    async def _live(self) -> bool:
+    async def live(self) -> bool:
         try:
             return "LIVE" in await self.admin("/ready")
         except aiohttp.ClientError:

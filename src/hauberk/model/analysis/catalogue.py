@@ -150,6 +150,13 @@ _ENTRIES = (
         "Make a Secret of type kubernetes.io/tls of that name.",
     ),
     Entry(
+        "HBK0204",
+        "error",
+        "Certificate that cannot be used",
+        "The port stays closed until the Secret holds a certificate and the key that belongs to it.",
+        "Put a PEM certificate chain into tls.crt and its key, without a password, into tls.key.",
+    ),
+    Entry(
         "HBK0301",
         "warning",
         "AuthorizationPolicy without pods",
@@ -282,6 +289,20 @@ _ENTRIES = (
         "Backend in another namespace, not granted",
         "A route may point into another namespace only if a ReferenceGrant there allows it.",
         "Add a ReferenceGrant to the backend's namespace.",
+    ),
+    Entry(
+        "HBK0604",
+        "error",
+        "Certificate in another namespace, not granted",
+        "A Gateway may use a Secret of another namespace only if a ReferenceGrant there allows it.",
+        "Add a ReferenceGrant to the Secret's namespace, or put the Secret beside the Gateway.",
+    ),
+    Entry(
+        "HBK0605",
+        "warning",
+        "Gateway of a class that nobody serves",
+        "No GatewayClass of that name is known: the Gateway is served nowhere.",
+        "Use the class hauberk or istio.",
     ),
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from hauberk.model.analysis.finding import Finding
+from hauberk.model.analysis.gateways import unusable
 from hauberk.model.analysis.world import Item, World
 from hauberk.model.gateway_api.gateway import Gateway
 from hauberk.model.gateway_api.reference import ParentReference, ReferenceGrant, WeightedBackendReference
@@ -22,10 +23,14 @@ Route = Item[HTTPRoute] | Item[GRPCRoute] | Item[TLSRoute] | Item[TCPRoute]
 Backend = HttpBackend | GrpcBackend | WeightedBackendReference
 
 _GROUP = "gateway.networking.k8s.io"
+_CLASSES = frozenset({"hauberk", "istio"})
+"""Classes that every mesh serves."""
 
 
 def analyze_gateway_api(world: World) -> Iterator[Finding]:
-    """Codes HBK0601 to HBK0603."""
+    """Codes HBK0601 to HBK0605, and of certificates HBK0203 and HBK0204."""
+    for gateway in world.all(Gateway):
+        yield from _gateway(world, gateway)
     routes: list[Route] = [
         *world.all(HTTPRoute),
         *world.all(GRPCRoute),
@@ -40,6 +45,27 @@ def analyze_gateway_api(world: World) -> Iterator[Finding]:
             backends: Sequence[Backend] = rule.backend_refs
             for number, backend in enumerate(backends):
                 yield from _backend(world, item, backend, f"spec.rules[{index}].backendRefs[{number}]")
+
+
+def _gateway(world: World, item: Item[Gateway]) -> Iterator[Finding]:
+    name = item.value.spec.gateway_class_name
+    if name not in _CLASSES and not world.has("GatewayClass", "", name):
+        yield item.finding("HBK0605", "spec.gatewayClassName", f'there is no GatewayClass "{name}"')
+    for index, listener in enumerate(item.value.spec.listeners):
+        references = listener.tls.certificate_refs if listener.tls is not None else ()
+        for number, reference in enumerate(references):
+            path = f"spec.listeners[{index}].tls.certificateRefs[{number}]"
+            if (reference.group or "", reference.kind or "Secret") != ("", "Secret"):
+                continue
+            namespace = reference.namespace or item.namespace
+            if not world.has("Secret", namespace, reference.name):
+                message = f'there is no Secret "{namespace}/{reference.name}"'
+                yield item.finding("HBK0203", path, message)
+            elif wrong := unusable(world, namespace, reference.name):
+                yield item.finding("HBK0204", path, wrong)
+            if namespace != item.namespace and not _granted(world, item, namespace, reference.name, "Secret"):
+                message = f"no ReferenceGrant in {namespace} lets a Gateway of {item.namespace} point there"
+                yield item.finding("HBK0604", f"{path}.namespace", message)
 
 
 def _parent(world: World, item: Route, parent: ParentReference, path: str) -> Iterator[Finding]:
@@ -81,7 +107,9 @@ def _backend(world: World, item: Route, backend: Backend, path: str) -> Iterator
         yield item.finding("HBK0603", f"{path}.namespace", message)
 
 
-def _granted(world: World, item: Route, namespace: str, name: str) -> bool:
+def _granted(
+    world: World, item: Route | Item[Gateway], namespace: str, name: str, kind: str = "Service"
+) -> bool:
     for grant in world.all(ReferenceGrant):
         spec = grant.value.spec
         if spec is None or grant.namespace != namespace:
@@ -89,8 +117,7 @@ def _granted(world: World, item: Route, namespace: str, name: str) -> bool:
         wanted = (_GROUP, item.located.kind.name, item.namespace)
         from_there = any((origin.group, origin.kind, origin.namespace) == wanted for origin in spec.from_)
         to_it = any(
-            (target.group, target.kind) == ("", "Service") and target.name in {None, name}
-            for target in spec.to
+            (target.group, target.kind) == ("", kind) and target.name in {None, name} for target in spec.to
         )
         if from_there and to_it:
             return True

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from hauberk.model.analysis.finding import Finding
+from hauberk.model.credential import Credential, parse_secret
 from hauberk.model.gateway_api.gateway import Gateway as ApiGateway
 from hauberk.model.gateway_api.reference import ReferenceGrant
 from hauberk.model.gateway_api.route import GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
@@ -97,6 +98,8 @@ class World:
     )
     workloads: list[Workload] = field(default_factory=list)
     services: dict[tuple[str, str], Item[Service]] = field(default_factory=dict)
+    credentials: dict[tuple[str, str], Credential | str] = field(default_factory=dict)
+    """Secrets that hold certificates, or what is wrong with them."""
 
     def all(self, type_: type[T]) -> Iterator[Item[T]]:
         """Objects of a type, in the order in which they were given."""
@@ -168,7 +171,10 @@ def build(objects: Iterable[Located], context: Context) -> World:
         world.names[located.kind.name].add((located.namespace, located.name))
         identity = (located.kind.group, located.kind.name)
         owned = bool((obj.get("metadata") or {}).get("ownerReferences"))
-        if identity in _TYPES:
+        if identity == ("", "Secret"):
+            if (credential := parse_secret(obj)) is not None:
+                world.credentials[located.namespace, located.name] = credential
+        elif identity in _TYPES:
             item = Item(located, parse(_TYPES[identity], obj))
             world.typed[_TYPES[identity]].append(item)
             if isinstance(item.value, Service):
