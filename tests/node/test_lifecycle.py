@@ -25,6 +25,7 @@ from hauberk.node.control_group import ControlGroups
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
 from hauberk.node.pod_setup import Node
+from hauberk.node.proxy_driver import HauberkProxy
 from hauberk.node.sandbox import SandboxDriver
 from hauberk.node.settings import Settings
 
@@ -61,7 +62,7 @@ class House:
         node = Node(
             settings=self.settings, client=self.client, network=Network(self.settings.instance, self.settings.host_address),
             driver=self.driver, events=EventRecorder(self.client, "n"), services=lambda _record, _pod: NoServices(),
-            control_groups=ControlGroups(self.settings.instance), launcher=HERE / "sandbox_stand_in.py", proxy=HERE / "proxy_stand_in.py",
+            control_groups=ControlGroups(self.settings.instance), launcher=HERE / "sandbox_stand_in.py", proxy=HauberkProxy(HERE / "proxy_stand_in.py"),
         )  # fmt: skip
         agent = Agent(node, 1)
         ready = asyncio.Event()

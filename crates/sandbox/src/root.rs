@@ -381,6 +381,13 @@ pub fn enter_minimal(binary: &Path, own: &Path) -> Result<()> {
         create(&inside(Path::new(name)), false)?;
         bind(Path::new(name), &inside(Path::new(name)))?;
     }
+    // By these names an Envoy is told to write its access log.
+    for (to, name) in [
+        ("/proc/self/fd/1", "/dev/stdout"),
+        ("/proc/self/fd/2", "/dev/stderr"),
+    ] {
+        symlink(to, inside(Path::new(name))).context(|| format!("link {name}"))?;
+    }
     own_processes(&root.join("proc"))?;
     chdir(&root).context(|| "enter the proxy's root".into())?;
     pivot_root(".", ".").context(|| "change the root".into())?;

@@ -12,6 +12,7 @@ from typing import Any
 
 from hauberk.cli.errors import CommandError
 from hauberk.cli.instance import Instance
+from hauberk.node.proxy_driver import ProxyName
 
 START_SECONDS = 30.0
 END_SECONDS = 20.0
@@ -21,12 +22,21 @@ LAST_LINES = 8
 Report = Callable[[str], Awaitable[None]]
 
 
-async def start(instance: Instance, report: Report) -> bool:
+async def start(instance: Instance, report: Report, *, proxy: ProxyName | None = None) -> bool:
     """Starts what does not run yet; whether that was anything.
 
+    `proxy` is what each pod's proxy shall be: our own unless told.
+
     Raises:
-        CommandError: a process did not come up; its last words are in the message.
+        CommandError: a process did not come up, and its last words are in the message; or the node runs with
+            another kind of proxy.
     """
+    node = instance.node()
+    if node is not None and proxy not in {None, node["proxy"]}:
+        raise CommandError(
+            f"expected a node whose pods' proxies are {proxy}, found one running with {node['proxy']}",
+            "run `hauberk down` first, or leave out --proxy",
+        )
     started = False
     if instance.daemon() is None:
         await report("starting the control plane")
@@ -42,7 +52,7 @@ async def start(instance: Instance, report: Report) -> bool:
             instance.daemon,
         )  # fmt: skip
         started = True
-    if instance.node() is None:
+    if node is None:
         await report("starting the node")
         daemon = instance.daemon()
         if daemon is None:
@@ -55,7 +65,7 @@ async def start(instance: Instance, report: Report) -> bool:
                 "--name", NODE_NAME, "--instance", instance.name,
                 "--state", str(instance.state), "--run", str(instance.run),
                 "--kubeconfig", str(instance.state / "node" / f"{NODE_NAME}.kubeconfig"),
-                "--grpc", daemon["grpc"],
+                "--grpc", daemon["grpc"], "--proxy", proxy or "hauberk",
             ],
             instance.state / "hauberk-node.log",
             instance.node,

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from hauberk.node.agent import Agent
 from hauberk.node.api import Api
 from hauberk.node.cleanup import clean_up
 from hauberk.node.control_group import ControlGroups
+from hauberk.node.envoy_driver import EnvoyProxy
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
 from hauberk.node.pod_services import IdentityServices, ca_channel
 from hauberk.node.pod_setup import Node
+from hauberk.node.proxy_driver import HauberkProxy, ProxyDriver, ProxyName
 from hauberk.node.record_store import RecordStore
 from hauberk.node.sandbox import SandboxDriver
 from hauberk.node.settings import DEFAULT_POD_CIDR, Settings
@@ -28,6 +31,10 @@ from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import KubeconfigError, read_kubeconfig
 
 log = logging.getLogger("hauberk.node")
+DRIVERS: dict[ProxyName, Callable[[Path | None], ProxyDriver]] = {
+    "hauberk": lambda binary: HauberkProxy(binary or binaries.find("hauberk-proxy")),
+    "envoy": lambda binary: EnvoyProxy(binary or binaries.find_envoy()),
+}
 LONGEST_RUN = 107 - len("/pods/") - 36 - len("/spiffe/workload.sock")
 
 
@@ -47,13 +54,22 @@ LONGEST_RUN = 107 - len("/pods/") - 36 - len("/spiffe/workload.sock")
 @click.option(
     "--sandbox", type=click.Path(path_type=Path), help="`hauberk-sandbox`, if not beside this program."
 )
-@click.option("--proxy", type=click.Path(path_type=Path), help="`hauberk-proxy`, if not beside this program.")
+@click.option(
+    "--proxy",
+    type=click.Choice(list(DRIVERS)),
+    default="hauberk",
+    show_default=True,
+    help="Kind of the pods' proxies.",
+)
+@click.option(
+    "--proxy-binary", type=click.Path(path_type=Path), help="The proxy's program, if not the installed one."
+)
 @click.option("--cleanup", is_flag=True, help="Remove everything of this instance's node, and end.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def main(
     name: str, instance: str, state: Path | None, run: Path | None, kubeconfig: Path | None,
     grpc_address: str | None, pod_cidr: str, trust_domain: str, sandbox: Path | None,
-    proxy: Path | None, cleanup: bool, verbose: bool,
+    proxy: ProxyName, proxy_binary: Path | None, cleanup: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the pods that are bound to this node. Ends on SIGTERM or SIGINT; the pods go on."""
     logging.basicConfig(
@@ -91,12 +107,12 @@ def main(
             return
         if kubeconfig is None or grpc_address is None:
             raise click.UsageError("--kubeconfig and --grpc are needed to run pods")
-        asyncio.run(_serve(settings, driver, launcher, proxy or binaries.find("hauberk-proxy")))
+        asyncio.run(_serve(settings, driver, launcher, DRIVERS[proxy](proxy_binary)))
     except (KubeconfigError, binaries.BinaryNotFoundError) as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, proxy: Path) -> None:
+async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, proxy: ProxyDriver) -> None:
     connection = read_kubeconfig(settings.kubeconfig)
     for folder, mode in (
         (settings.state, 0o711),
@@ -123,7 +139,7 @@ async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, prox
         api = Api(node, records, roots)
         agent = api.agent = Agent(node, api.port)
         records.names = agent.names
-        work = asyncio.create_task(_work(agent, ca, records, settings, api))
+        work = asyncio.create_task(_work(agent, ca, records, node, api))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, work.cancel)
@@ -137,7 +153,8 @@ async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, prox
             (settings.run / "node.json").unlink(missing_ok=True)
 
 
-async def _work(agent: Agent, ca: CaClient, records: RecordStore, settings: Settings, api: Api) -> None:
+async def _work(agent: Agent, ca: CaClient, records: RecordStore, node: Node, api: Api) -> None:
+    settings = node.settings
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run(ready))
@@ -146,7 +163,7 @@ async def _work(agent: Agent, ca: CaClient, records: RecordStore, settings: Sett
         group.create_task(api.run())
         await ready.wait()
         await api.certificate.ready.wait()
-        said = {"pid": os.getpid(), "kubelet": f"https://127.0.0.1:{api.port}"}
+        said = {"pid": os.getpid(), "kubelet": f"https://127.0.0.1:{api.port}", "proxy": node.proxy.name}
         temporary = settings.run / "node.json~"
         temporary.write_text(json.dumps(said))
         temporary.rename(settings.run / "node.json")

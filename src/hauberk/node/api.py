@@ -123,10 +123,12 @@ class Api:
         )
 
     async def _list_records(self, request: web.Request) -> web.Response:
+        self._check_records()
         found = self._records.query(_query(request))
         return web.Response(text=f"[{','.join(found)}]", content_type="application/json")
 
     async def _tap(self, request: web.Request) -> web.StreamResponse:
+        self._check_records()
         query = _query(request)
         answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await answer.prepare(request)
@@ -137,10 +139,18 @@ class Api:
                     await answer.write(record.body.encode() + b"\n")
 
     async def _edges(self, request: web.Request) -> web.Response:
+        self._check_records()
         seconds = request.query.get("seconds", "10")
         if not seconds.isdecimal() or int(seconds) < 1:
             raise web.HTTPBadRequest(text=f"seconds: expected a whole number above 0, found {seconds!r}")
         return web.json_response(self._metrics.edges(int(seconds)))
+
+    def _check_records(self) -> None:
+        if not self._node.proxy.keeps_records:
+            raise web.HTTPNotImplemented(
+                text=f"expected proxies that keep call records, found {self._node.proxy.name} on this node: "
+                "start it without --proxy to have them; `hauberk logs POD --proxy` shows the access log"
+            )
 
     async def _svid(self, request: web.Request) -> web.Response:
         serial = request.match_info["serial"].lower()

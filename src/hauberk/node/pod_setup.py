@@ -14,7 +14,8 @@ from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network, PodNetwork
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.pod_socket import PodSocket
-from hauberk.node.proxy import ProxyProcess, bootstrap, write_bootstrap
+from hauberk.node.proxy import ProxyProcess, bootstrap
+from hauberk.node.proxy_driver import ProxyDriver
 from hauberk.node.settings import Settings
 from hauberk.store.client import Client
 
@@ -48,8 +49,7 @@ class Node:
     control_groups: ControlGroups
     launcher: Path
     """`hauberk-sandbox`."""
-    proxy: Path
-    """`hauberk-proxy`."""
+    proxy: ProxyDriver
 
 
 class PodSetup:
@@ -74,7 +74,7 @@ class PodSetup:
             self.network,
             self.run,
             launcher=node.launcher,
-            binary=node.proxy,
+            driver=node.proxy,
             restarted=proxy_restarted,
         )
 
@@ -91,7 +91,7 @@ class PodSetup:
         await self._services.start(self.run / "node" / "xds", self.run / "node" / "workload")
         for socket in self._sockets:
             await socket.start()
-        write_bootstrap(
+        self._node.proxy.prepare(
             self.run, bootstrap(self._record, self._pod, self.run, self._node.settings.trust_domain)
         )
         self.proxy.start()

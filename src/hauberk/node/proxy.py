@@ -1,13 +1,12 @@
 """A pod's proxy: started in the pod's gate before its program, kept running, drained after it."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import aiohttp
 
@@ -15,6 +14,7 @@ from hauberk.model.kind import Object
 from hauberk.node import netns
 from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
+from hauberk.node.proxy_driver import DRAIN_SECONDS, Bootstrap, ProxyDriver
 from hauberk.node.rules import UPSTREAM_MARK
 from hauberk.node.sandbox import identified, start_time
 
@@ -22,14 +22,13 @@ log = logging.getLogger(__name__)
 
 FIRST_UID = 0x0FFF_0000
 """Host user id of the first pod's proxy: no pod's own range contains it."""
-DRAIN_SECONDS = 5
 SHUTDOWN_SECONDS = 2
 LEAST_WAIT, MOST_WAIT = 0.05, 5.0
 STEADY_SECONDS = 10.0
 POLL_SECONDS = 0.01
 
 
-def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> dict[str, Any]:
+def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> Bootstrap:
     """What the proxy starts from (docs/architecture.md, "Proxy: command line and bootstrap")."""
     metadata, spec = pod["metadata"], pod["spec"]
     namespace, name = record.namespace, record.name
@@ -83,14 +82,14 @@ class ProxyProcess:
         run: Path,
         *,
         launcher: Path,
-        binary: Path,
+        driver: ProxyDriver,
         restarted: Callable[[], None],
     ) -> None:
         self._record = record
         self._network = network
         self._run = run
         self._launcher = launcher
-        self._binary = binary
+        self._driver = driver
         self._restarted = restarted
         self._task: asyncio.Task[None] | None = None
 
@@ -117,6 +116,8 @@ class ProxyProcess:
     async def stop(self) -> None:
         """Drains the proxy and waits for its end; kills it if it takes too long."""
         await self.abandon()
+        if self._running() is not None:
+            await self._driver.drain(self._run)
         pid = self._running()
         if pid is None:
             return
@@ -161,15 +162,31 @@ class ProxyProcess:
         # A proxy that an agent started and died before noting it.
         netns.kill_all(self._network.gate)
         (self._run / "admin.sock").unlink(missing_ok=True)
-        with (self._run / "proxy.log").open("ab") as output:
+        with (
+            self._open(self._driver.output(self._run)) as output,
+            self._open(self._run / "proxy.log") as errors,
+        ):
             process = await asyncio.create_subprocess_exec(
                 str(self._launcher), "proxy",
                 "--netns", str(self._network.gate), "--directory", str(self._run), "--uid", str(self.uid),
-                "--", str(self._binary), "--bootstrap", str(self._run / "bootstrap.json"),
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                "--", *self._driver.command(self._run),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True,
             )  # fmt: skip
         (self._run / "proxy.pid").write_text(f"{process.pid} {start_time(process.pid)}")
         return process.pid
+
+    def _open(self, file: Path) -> BinaryIO:
+        """A file that the proxy appends to, its own: it may open it anew by the name of its standard output.
+
+        The folder is the proxy's, so that it may have put anything in this place; it no longer runs now.
+        """
+        if file.is_symlink() or not file.is_file():
+            file.unlink(missing_ok=True)
+        descriptor = os.open(
+            file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
+        os.fchown(descriptor, self.uid, self.uid)
+        return os.fdopen(descriptor, "ab")
 
     def _started(self, pid: int) -> str:
         try:
@@ -180,14 +197,6 @@ class ProxyProcess:
 
     def _running(self) -> int | None:
         return identified(self._run / "proxy.pid")
-
-
-def write_bootstrap(run: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all: a proxy may start at any time."""
-    temporary = run / "bootstrap.json~"
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.chmod(0o644)
-    temporary.rename(run / "bootstrap.json")
 
 
 async def is_ready(admin: Path) -> bool:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -23,6 +23,7 @@ from hauberk.cli.verbs.edges import print_edges
 from hauberk.cli.verbs.why import ask, print_why
 from hauberk.cli.workloads import print_workloads
 from hauberk.model.kind import Object
+from hauberk.node.proxy_driver import ProxyName
 from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
 
@@ -33,9 +34,16 @@ EDGE_SECONDS = 30
 @click.command("up")
 @click.argument("directory", type=click.Path(exists=True, path_type=Path))
 @click.option("-d", "--detach", is_flag=True, help="Return once everything runs, and leave it running.")
+@click.option(
+    "--proxy",
+    type=click.Choice(get_args(ProxyName)),
+    help="What carries each pod's calls: our own proxy, unless told, or a real Envoy, which keeps no call records.",
+)
 @click.option("--timeout", default=120, show_default=True, help="Seconds for everything to become ready.")
 @asynchronous
-async def command(context: Context, directory: Path, detach: bool, timeout: int) -> int:
+async def command(
+    context: Context, directory: Path, detach: bool, proxy: ProxyName | None, timeout: int
+) -> int:
     """Start a control plane and a node on this machine, apply the manifests in DIRECTORY, wait until they run.
 
     With a tour.yaml in DIRECTORY, also takes the tour: drives requests and shows why calls were allowed or refused.
@@ -46,6 +54,7 @@ async def command(context: Context, directory: Path, detach: bool, timeout: int)
     Examples:
       hauberk up examples/bank
       hauberk --instance try up -d ./manifests
+      hauberk up examples/bank --proxy envoy
     """
     if os.geteuid() != 0:
         raise CommandError(
@@ -57,14 +66,14 @@ async def command(context: Context, directory: Path, detach: bool, timeout: int)
     began = time.monotonic()
     started = False
     try:
-        started = await processes.start(context.instance, _report)
+        started = await processes.start(context.instance, _report, proxy=proxy)
         async with context.connect() as client:
             await _report(f"applying {len(located)} objects")
             await apply_objects(client, located)
             applied = [each.object for each in located]
             await _until_ready(client, applied, timeout)
             await _report(f"everything runs after {time.monotonic() - began:.1f} s")
-            good = tour is None or await _take(client, tour, applied)
+            good = tour is None or await _take(client, tour, applied, recorded=_recorded(context))
         if detach or not started:
             return ExitCode.OK if good else ExitCode.FAILED
         if sys.stdin.isatty() and sys.stdout.isatty():
@@ -116,7 +125,13 @@ async def _give_up(client: HttpClient, applied: list[Object], why: str) -> None:
     raise CommandError(f"{why}\n  {lines}", "hauberk describe pod NAME -n NAMESPACE; hauberk logs NAME")
 
 
-async def _take(client: HttpClient, tour: Tour, applied: list[Object]) -> bool:
+def _recorded(context: Context) -> bool:
+    """Whether the node's proxies keep call records, of which edges and proofs are made."""
+    node = context.instance.node()
+    return node is not None and node["proxy"] == "hauberk"
+
+
+async def _take(client: HttpClient, tour: Tour, applied: list[Object], *, recorded: bool) -> bool:
     """Takes the tour; whether everything came as it says."""
     out = console()
     address = await gateway_address(client, tour.gateway)
@@ -131,16 +146,27 @@ async def _take(client: HttpClient, tour: Tour, applied: list[Object]) -> bool:
         out.print(f"; {outcome.surprise}" if outcome.surprise else "")
     out.print(styled("\nWorkloads", TITLE))
     await print_workloads(client, {each["metadata"].get("namespace") or "default" for each in applied})
-    out.print(styled("\nEdges", TITLE))
-    print_edges(await _edges_with(client, sum(what.repeat for what in tour.requests)))
-    for question in tour.why:
-        out.print(styled(f"\n{question.say}: hauberk why {question.source} {question.destination}", TITLE))
-        good &= await _explain(client, question.source, question.destination, question.verdict)
+    if recorded:
+        good &= await _show_calls(client, tour)
+    else:
+        out.print("\nEnvoy keeps no call records: there are no edges and no proofs to show.")
     if tour.try_:
         out.print(styled("\nTry next, in another terminal", TITLE))
         for line in tour.try_:
             out.print(f"  {line}")
         out.print(f"  curl -H 'Host: {tour.requests[0].host}' {address}/" if tour.requests else "")
+    return good
+
+
+async def _show_calls(client: HttpClient, tour: Tour) -> bool:
+    """Who called whom, and why calls were allowed or refused; whether each was found."""
+    out = console()
+    out.print(styled("\nEdges", TITLE))
+    print_edges(await _edges_with(client, sum(what.repeat for what in tour.requests)))
+    good = True
+    for question in tour.why:
+        out.print(styled(f"\n{question.say}: hauberk why {question.source} {question.destination}", TITLE))
+        good &= await _explain(client, question.source, question.destination, question.verdict)
     return good
 
 
