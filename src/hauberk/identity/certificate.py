@@ -22,7 +22,8 @@ Clock = Callable[[], datetime]
 """The time now, in UTC, with its zone."""
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""A certificate is valid from this long before it is made, for peers whose clocks are behind."""
+"""A certificate is valid from this long before it is made, for peers whose clocks are behind; a tenth of its life
+if that is less, so that half of a short life is not over when it begins."""
 
 MAXIMUM_REQUEST_BYTES = 16 * 1024
 ACCEPTED_CURVES = ("secp256r1", "secp384r1")
@@ -49,7 +50,8 @@ class Validity:
         """`lifetime` from `now`, but never beyond `until` (the issuer's end), whole seconds as X.509 has them."""
         now = now.replace(microsecond=0)
         end = now + lifetime
-        return cls(now - CLOCK_SKEW, end if until is None else min(end, until))
+        before = (now - min(CLOCK_SKEW, lifetime / 10)).replace(microsecond=0)
+        return cls(before, end if until is None else min(end, until))
 
     @property
     def lifetime(self) -> timedelta:

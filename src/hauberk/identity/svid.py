@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 LIFETIME = timedelta(hours=1)
 JITTER = 0.1
 """Renewal is moved by up to this part of the half life, so that workloads started together do not renew together."""
+LEAST_WAIT = 0.5
+"""Seconds between two renewals, however short the life that the CA grants."""
 FIRST_RETRY = 1.0
 LONGEST_RETRY = 60.0
 LONGEST_SLEEP = 60.0
@@ -201,6 +203,7 @@ class SvidSource:
             failures, self.failure = 0, None
             self._identity.set(Identity(svid, await self._bundles.get()))
             log.info("%s: SVID %s until %s", self.spiffe_id, svid.serial_hex, svid.validity.not_after)
+            await self._sleep(LEAST_WAIT)
             await self._wait_until(renew_at(svid.validity, self._jitter))
 
     async def _issue(self) -> X509Svid:
@@ -213,7 +216,13 @@ class SvidSource:
             raise InvalidSvidError(f"expected an SVID of {self.spiffe_id}, found one of {found}")
         if chain[0].public_key() != key.public_key():
             raise InvalidSvidError("the CA answered with a certificate of another key")
-        return X509Svid(found, chain, key)
+        svid = X509Svid(found, chain, key)
+        if not svid.validity.contains(self._clock()):
+            raise InvalidSvidError(
+                f"expected an SVID that is valid now, found one from {svid.validity.not_before} until "
+                f"{svid.validity.not_after}; compare the clocks of this machine and of the CA's"
+            )
+        return svid
 
     def _say_failed(self, error: Exception) -> None:
         identity = self.current
