@@ -90,7 +90,14 @@ async def test_when_the_relay_is_gone_nothing_passes_and_when_it_is_back_everyth
 
 
 async def test_detached_pods_leave_nothing(pair: Pair) -> None:
+    instance = pair.one.gate.name.removesuffix("gate-one")
+    fabric = pair.one.gate.with_name(f"{instance}fabric")
+    # Of the second pod the kernel took the namespace, and with it the link, before the first look.
     await pair.network.detach(pair.one)
-    await pair.network.detach(pair.one)
-    assert pair.network.uids() == {"two"}
+    subprocess.run(["ip", "netns", "delete", pair.two.gate.name], check=True)
+    await pair.network.detach(pair.two)
+    await pair.network.detach(pair.two)
+    assert pair.network.uids() == set()
     assert not pair.one.gate.exists()
+    permitted = inside(fabric, "nft", "list", "set", "ip", "hauberk", "links").stdout
+    assert permitted.count(" . 10.") == permitted.count('"host0" . 10.') == 1

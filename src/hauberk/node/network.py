@@ -11,7 +11,7 @@ from pathlib import Path
 from zlib import crc32
 
 from hauberk.node import netns, rules
-from hauberk.node.command import run
+from hauberk.node.command import CommandError, run
 from hauberk.node.rules import (
     FABRIC_LINK,
     FABRIC_ROUTER,
@@ -128,9 +128,14 @@ class Network:
             await run("ip", "route", "flush", f"{network.address}/32", "dev", self._host_link, allowed=(0, 1))
         async with self._fabric_lock:
             fabric = netns.path(self._fabric)
-            if fabric.exists() and link in await self._links():
-                await _ip(self._fabric, [f"link delete {link}"])
-                await _nft(self._fabric, self._elements("delete", network))
+            if fabric.exists():
+                # The kernel takes the link away with the gate's namespace, at a moment of its own.
+                await run("ip", "-n", self._fabric, "link", "delete", link, allowed=(0, 1))
+                if link in await self._links():
+                    raise CommandError(f"ip -n {self._fabric} link delete {link}: the link is still there")
+                # nft refuses to delete what is absent, and adds what is there without a word.
+                both = [self._elements(verb, network) for verb in ("add", "delete")]
+                await _nft(self._fabric, "\n".join(both))
 
     async def detach_unknown(self, uid: str) -> None:
         """Removes the namespaces of a pod of which no more than its UID is known."""
