@@ -10,6 +10,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from mesh_testing.pair import linked_namespaces
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[str, str]]:
+    """Two linked network namespaces: what leaves the one and what enters the other is led to a proxy."""
+    with linked_namespaces() as names:
+        yield names
+
 
 @pytest.fixture
 def network_namespace() -> Iterator[str]:

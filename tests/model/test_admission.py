@@ -98,6 +98,24 @@ kind: PeerAuthentication
 metadata: {name: web}
 spec: {selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}, portLevelMtls: {"80": {mode: DISABLE}}}
 """
+TELEMETRY = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  accessLogging: [{providers: [{name: requests}], match: {mode: SERVER}}]
+  tracing: [{randomSamplingPercentage: 50, customTags: {a: {literal: {value: x}}}}]
+"""
+MESH_CONFIG = """
+apiVersion: hauberk.io/v1
+kind: MeshConfig
+metadata: {name: default}
+spec:
+  extensionProviders:
+  - {name: a, envoyHttpAls: {service: a.b.svc, port: 90}}
+  - {name: b, envoyFileAccessLog: {logFormat: {text: "x"}}}
+"""
 HTTP_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -243,6 +261,26 @@ def test_right_objects_are_accepted(text: str) -> None:
         (POLICY, "action: ALLOW", "action: CUSTOM", "spec.provider.name"),
         (PEER, "selector: {matchLabels: {app: web}}, ", "", "spec.selector"),
         (PEER, '"80"', '"http"', "spec.portLevelMtls[http]"),
+        (TELEMETRY, "match:", "filter: {expression: 'true'}, match:", "spec.accessLogging[0].filter"),
+        (
+            TELEMETRY,
+            "  selector:",
+            "  targetRefs: [{kind: Gateway, name: a}]\n  selector:",
+            "spec.targetRefs",
+        ),
+        (TELEMETRY, "Percentage: 50", "Percentage: 101", "spec.tracing[0].randomSamplingPercentage"),
+        (
+            TELEMETRY,
+            "literal: {value: x}",
+            "environment: {name: X}",
+            "spec.tracing[0].customTags[a].environment",
+        ),
+        (TELEMETRY, "literal: {value: x}", "", "spec.tracing[0].customTags[a]"),
+        (MESH_CONFIG, "name: default", "name: other", "metadata.name"),
+        (MESH_CONFIG, "name: b", "name: a", "spec.extensionProviders[1].name"),
+        (MESH_CONFIG, "name: b", "name: envoy", "spec.extensionProviders[1].name"),
+        (MESH_CONFIG, "envoyHttpAls: {service: a.b.svc, port: 90}", "", "spec.extensionProviders[0]"),
+        (MESH_CONFIG, 'text: "x"', "", "spec.extensionProviders[1].envoyFileAccessLog.logFormat"),
         (HTTP_ROUTE, "value: /a", "value: a", "spec.rules[0].matches[0].path.value"),
         (HTTP_ROUTE, "PathPrefix", "Exact", "spec.rules[0].filters[0].path.type"),
         (HTTP_ROUTE, "type: URLRewrite", "type: RequestMirror", "spec.rules[0].filters[0].urlRewrite"),

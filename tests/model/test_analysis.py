@@ -143,6 +143,18 @@ SECRET_GRANT = other(
     "{from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: shop}], to: [{group: '', kind: Secret}]}",
     api="gateway.networking.k8s.io/v1",
 )
+
+
+def telemetry(spec: str) -> str:
+    """A Telemetry, and the MeshConfig whose providers it may name."""
+    provider = "{name: spans, opentelemetry: {service: rpc.bank.svc, port: 9000}}"
+    head = "apiVersion: hauberk.io/v1\nkind: MeshConfig\nmetadata: {name: default}\n"
+    config = f"{head}spec: {{extensionProviders: [{provider}]}}"
+    spec = spec if spec.startswith("{") else f"{{{spec}}}"
+    return f"{config}\n---\n{other('Telemetry', spec, api='telemetry.istio.io/v1')}"
+
+
+UNLOGGED = other("Telemetry", "{accessLogging: [{disabled: true}]}", api="telemetry.istio.io/v1")
 TO_WEB = "{destination: {host: web}}"
 SECURITY = "security.istio.io/v1"
 WEB_STRICT = other("PeerAuthentication", "{mtls: {mode: STRICT}}", api=SECURITY)
@@ -333,6 +345,28 @@ CASES = [
         route("{name: door}", "{name: web, port: 8080}"),
         route("{name: door}", "{name: web, port: 80}"),
     ),
+    (
+        "HBK0701",
+        telemetry("selector: {matchLabels: {app: none}}, accessLogging: [{disabled: true}]"),
+        telemetry("selector: {matchLabels: {app: web}}, accessLogging: [{disabled: true}]"),
+    ),
+    (
+        "HBK0702",
+        telemetry("accessLogging: [{providers: [{name: spans}]}]"),
+        telemetry("tracing: [{providers: [{name: spans}]}]"),
+    ),
+    ("HBK0703", f"{UNLOGGED}\n---\n{UNLOGGED.replace('name: x', 'name: y')}", UNLOGGED),
+    (
+        "HBK0704",
+        telemetry("{}").replace("rpc.bank", "rcp.bank"),
+        telemetry("{}"),
+    ),
+    (
+        "HBK0705",
+        telemetry("{}").replace("rpc.bank.svc, port: 9000", "web.bank.svc, port: 80"),
+        telemetry("{}"),
+    ),
+    ("HBK0706", telemetry("metrics: [{providers: [{name: prometheus}]}]"), telemetry("{}")),
     ("HBK0603", FOREIGN, FOREIGN + "\n---\n" + GRANT),
     ("HBK0604", f"{SECURE}\n---\n{CERTIFICATE}", f"{SECURE}\n---\n{CERTIFICATE}\n---\n{SECRET_GRANT}"),
     ("HBK0605", door("shop"), door("istio")),

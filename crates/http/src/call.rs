@@ -9,12 +9,13 @@ use hauberk_telemetry::record::{self, Record};
 use hauberk_telemetry::timestamp::Timestamp;
 use hauberk_tls::Session;
 use hauberk_upstream::{Cluster, Host, random};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
 use crate::access_log;
 use crate::body::Upload;
 use crate::connection::Connection;
+use crate::ended::Ended;
 use crate::pool::Pool;
 use hauberk_policy::Decision;
 
@@ -26,9 +27,12 @@ pub struct Call {
     pub started: Instant,
     pub method: Method,
     pub uri: Uri,
+    pub version: Version,
     pub authority: Option<HeaderValue>,
     pub request_id: Option<HeaderValue>,
     pub traceparent: Option<HeaderValue>,
+    /// The caller's headers, kept where a log asks for them.
+    pub headers: Option<Box<HeaderMap>>,
     pub grpc: bool,
     pub status: u16,
     pub grpc_status: Option<u32>,
@@ -46,15 +50,23 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(connection: Rc<Connection>, method: Method, uri: Uri, grpc: bool) -> Box<Self> {
+    pub fn new(
+        connection: Rc<Connection>,
+        method: Method,
+        uri: Uri,
+        version: Version,
+        grpc: bool,
+    ) -> Box<Self> {
         Box::new(Self {
             connection,
             started: Instant::now(),
             method,
             uri,
+            version,
             authority: None,
             request_id: None,
             traceparent: None,
+            headers: None,
             grpc,
             status: 0,
             grpc_status: None,
@@ -98,6 +110,11 @@ impl Call {
         }
     }
 
+    /// 32 hexadecimal digits.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_ref()?.to_str().ok()?.split('-').nth(1)
+    }
+
     fn text(value: Option<&HeaderValue>) -> String {
         value
             .and_then(|value| value.to_str().ok())
@@ -108,7 +125,6 @@ impl Call {
     fn record(&self, bytes_in: u64) {
         let duration = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let connection = &self.connection;
-        let traceparent = Self::text(self.traceparent.as_ref());
         let record = record::Request {
             id: record::Id(random()),
             connection: connection.id,
@@ -135,7 +151,7 @@ impl Call {
                 .as_ref()
                 .map_or_else(String::new, |host| host.address.to_string()),
             policy: self.policy(),
-            trace_id: traceparent.split('-').nth(1).unwrap_or_default().to_owned(),
+            trace_id: self.trace_id().unwrap_or_default().to_owned(),
             request_id: Self::text(self.request_id.as_ref()),
         };
         connection
@@ -185,15 +201,16 @@ impl Drop for Call {
         worker
             .metrics
             .request(key, milliseconds, bytes_in, self.bytes_out);
-        if worker.workload.access_log {
-            let chain = connection.chain.borrow();
-            let logs = chain
-                .http
-                .as_ref()
-                .map(|manager| &manager.config.access_logs);
-            for line in access_log::lines(logs.map_or(&[], Vec::as_slice), self, bytes_in) {
-                worker.sink.access(line);
-            }
+        if let Some(manager) = &connection.chain.borrow().http
+            && !manager.config.access_logs.is_empty()
+        {
+            let ended = Ended {
+                connection,
+                call: Some(self),
+                bytes_in,
+                bytes_out: self.bytes_out,
+            };
+            access_log::write(&manager.config.access_logs, &ended);
         }
         let telling = !self.decision.allowed || self.flag != Flag::None || self.audited.is_some();
         if telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE) {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hauberk_config::listener::{Direction, Traffic};
+use hauberk_config::listener::{Direction, TerminalFilter, Traffic};
 use hauberk_telemetry::flags::Flag;
 use hauberk_telemetry::metrics::{AuditKey, ConnectionKey, Edge};
 use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
@@ -15,6 +15,8 @@ use hauberk_tls::Session;
 use hauberk_upstream::{Cluster, Host};
 use tokio::time::Instant;
 
+use crate::access_log;
+use crate::ended::Ended;
 use crate::listener::{Chain, Facts, Listener, Transport};
 use crate::pool::Pool;
 use crate::worker::Worker;
@@ -37,6 +39,8 @@ pub struct Connection {
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
     pub flag: Cell<Flag>,
+    /// Where a TCP connection goes.
+    pub cluster: RefCell<Option<Arc<str>>>,
     /// Toward the first endpoint: its address and what it proved.
     far: RefCell<Option<Far>>,
     edges: RefCell<Vec<(*const (), Arc<Edge>)>>,
@@ -87,6 +91,7 @@ impl Connection {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             flag: Cell::new(Flag::None),
+            cluster: RefCell::new(None),
             far: RefCell::new(None),
             edges: RefCell::default(),
         })
@@ -227,6 +232,14 @@ impl Connection {
                 service: service_of(cluster),
             });
         }
+    }
+
+    pub fn far_address(&self) -> Option<SocketAddr> {
+        Some(self.far.borrow().as_ref()?.address)
+    }
+
+    pub fn far_session(&self) -> Option<Rc<Session>> {
+        self.far.borrow().as_ref()?.session.clone()
     }
 
     /// Records the opening, once; the first verdict counts for the connection.
@@ -391,6 +404,17 @@ impl Drop for Connection {
             duration_us: u64::try_from(self.age().as_micros()).unwrap_or(u64::MAX),
         };
         self.record(Phase::Close, Some(counters));
+        if let TerminalFilter::TcpProxy(proxy) = &self.chain.borrow().config.terminal
+            && !proxy.access_logs.is_empty()
+        {
+            let ended = Ended {
+                connection: self,
+                call: None,
+                bytes_in: counters.bytes_in,
+                bytes_out: counters.bytes_out,
+            };
+            access_log::write(&proxy.access_logs, &ended);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod attempt;
 mod body;
 pub mod call;
 pub mod connection;
+mod ended;
 mod executor;
 mod headers;
 pub mod listener;

@@ -18,6 +18,8 @@ use hauberk_tls::{ContextError, ServerContext};
 use hauberk_policy::Access;
 use hauberk_route::Routes;
 
+use crate::access_log;
+
 pub struct Listener {
     pub config: Arc<stated::Listener>,
     chains: Vec<Arc<Chain>>,
@@ -46,6 +48,8 @@ pub struct Manager {
     pub routes: RouteTable,
     /// `suppress_envoy_headers` of the router.
     pub suppress_envoy_headers: bool,
+    /// A log asks for headers of requests.
+    pub keeps_headers: bool,
 }
 
 pub struct Filter {
@@ -222,6 +226,7 @@ impl Manager {
                 RouteSource::Inline(routes) => RouteTable::Inline(Arc::new(Routes::new(routes))),
             },
             suppress_envoy_headers: suppress,
+            keeps_headers: access_log::wants_headers(&config.access_logs),
         }
     }
 }

@@ -36,6 +36,7 @@ pub async fn handle(
         Rc::clone(&connection),
         request.method().clone(),
         request.uri().clone(),
+        request.version(),
         grpc_call,
     );
     let Some(manager) = &chain.http else {
@@ -46,6 +47,9 @@ pub async fn handle(
         return reply(call, 400, Flag::DownstreamProtocolError, reason);
     }
     call.authority = request.headers().get(header::HOST).cloned();
+    if manager.keeps_headers {
+        call.headers = Some(Box::new(request.headers().clone()));
+    }
     let wish = Wish::of(&request);
     headers::strip_hop_by_hop(request.headers_mut());
     headers::describe_caller(request.headers_mut(), config, &connection);

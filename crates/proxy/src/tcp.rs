@@ -38,6 +38,7 @@ pub async fn serve(
     let Some(cluster) = name.and_then(|name| connection.worker.cluster(name)) else {
         return refuse(Flag::NoCluster, "the destination's cluster is not known");
     };
+    *connection.cluster.borrow_mut() = Some(Arc::clone(&cluster.target.config.name));
     let Some(_slot) = cluster.admit(Limited::Connection, Priority::Default) else {
         return refuse(
             Flag::UpstreamOverflow,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_pb2
-from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -19,69 +17,33 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
-from google.protobuf import duration_pb2, struct_pb2
+from google.protobuf import duration_pb2
 
 from hauberk.mesh.clusters import ads_source
+from hauberk.mesh.telemetry import Observation
 from hauberk.mesh.tls import packed
 
 UPSTREAM_MARK = 2
 """The mark of a proxy's own sockets (docs/architecture.md, "A pod, its gate, the fabric")."""
-
-_ACCESS_LOG = {
-    "start_time": "%START_TIME%",
-    "method": "%REQ(:METHOD)%",
-    "authority": "%REQ(:AUTHORITY)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-    "protocol": "%PROTOCOL%",
-    "response_code": "%RESPONSE_CODE%",
-    "response_flags": "%RESPONSE_FLAGS%",
-    "response_code_details": "%RESPONSE_CODE_DETAILS%",
-    "bytes_received": "%BYTES_RECEIVED%",
-    "bytes_sent": "%BYTES_SENT%",
-    "duration": "%DURATION%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "route_name": "%ROUTE_NAME%",
-    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
-    "upstream_host": "%UPSTREAM_HOST%",
-    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
-    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
-    "downstream_peer": "%DOWNSTREAM_PEER_URI_SAN%",
-    "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
-    "audit_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:audit_shadow_effective_policy_id)%",
-}
-
-
-def access_log() -> accesslog_pb2.AccessLog:
-    """JSON lines to standard output, which our proxy writes to the file of its bootstrap."""
-    fields = {name: struct_pb2.Value(string_value=value) for name, value in _ACCESS_LOG.items()}
-    log = file_pb2.FileAccessLog(
-        path="/dev/stdout", log_format={"json_format": struct_pb2.Struct(fields=fields)}
-    )
-    return accesslog_pb2.AccessLog(name="envoy.access_loggers.file", typed_config=packed(log))
 
 
 def network_filter(name: str, config: Any) -> listener_components_pb2.Filter:
     return listener_components_pb2.Filter(name=name, typed_config=packed(config))
 
 
-def tcp_proxy(stat_prefix: str, cluster: str, *, log: bool) -> listener_components_pb2.Filter:
-    config = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
-    if log:
-        config.access_log.append(access_log())
-    return network_filter("envoy.filters.network.tcp_proxy", config)
+def tcp_proxy(stat_prefix: str, cluster: str, observation: Observation) -> listener_components_pb2.Filter:
+    return weighted_tcp_proxy(stat_prefix, [(cluster, 1)], observation)
 
 
 def weighted_tcp_proxy(
-    stat_prefix: str, clusters: Sequence[tuple[str, int]], *, log: bool
+    stat_prefix: str, clusters: Sequence[tuple[str, int]], observation: Observation
 ) -> listener_components_pb2.Filter:
     """A TCP proxy over clusters with weights; one cluster is used as such."""
+    config = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=observation.tcp_logs())
     if len(clusters) == 1:
-        return tcp_proxy(stat_prefix, clusters[0][0], log=log)
-    config = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix)
-    for name, weight in clusters:
+        config.cluster = clusters[0][0]
+    for name, weight in clusters if len(clusters) > 1 else ():
         config.weighted_clusters.clusters.add(name=name, weight=weight)
-    if log:
-        config.access_log.append(access_log())
     return network_filter("envoy.filters.network.tcp_proxy", config)
 
 
@@ -91,7 +53,7 @@ def http_connection_manager(
     route_config: route_pb2.RouteConfiguration | None = None,
     route_config_name: str = "",
     http_filters: Sequence[http_connection_manager_pb2.HttpFilter],
-    log: bool,
+    observation: Observation,
     edge: bool = False,
     inbound: bool = False,
 ) -> listener_components_pb2.Filter:
@@ -110,6 +72,8 @@ def http_connection_manager(
         http2_protocol_options={"allow_connect": True},
         server_header_transformation="PASS_THROUGH" if inbound else "OVERWRITE",
         server_name="" if inbound else "hauberk",
+        access_log=observation.http_logs(),
+        tracing=observation.tracing.to_envoy() if observation.tracing else None,
     )
     if inbound:
         manager.forward_client_cert_details = manager.SANITIZE_SET
@@ -121,8 +85,6 @@ def http_connection_manager(
     else:
         manager.rds.route_config_name = route_config_name
         manager.rds.config_source.CopyFrom(ads_source())
-    if log:
-        manager.access_log.append(access_log())
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 

@@ -27,6 +27,7 @@ from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import Configuration, Key, Labels, Mesh, Registry, Service
+from hauberk.mesh.telemetry import Observation
 from hauberk.mesh.virtual_services import Client, Translation, http_routes, tcp_routes, uses_cors
 from hauberk.model.credential import Credential
 
@@ -99,6 +100,7 @@ class GatewayInputs:
     services: Sequence[Service]
     """Those that select the gateway's pod."""
     authorization: Authorization
+    observation: Observation
     mesh: Mesh
     credentials: Credentials = field(default_factory=dict)
     """The Secrets that the gateway's servers name."""
@@ -241,7 +243,7 @@ def _tcp_chains(listener: listener_pb2.Listener, server: Server, inputs: Gateway
             if not route.clusters:
                 continue
             stat = f"{server.protocol.lower()}.{server.port}"
-            proxy = filters.weighted_tcp_proxy(stat, route.clusters, log=inputs.mesh.record_everything)
+            proxy = filters.weighted_tcp_proxy(stat, route.clusters, inputs.observation)
             network_filters = [*inputs.authorization.network_filters(), proxy]
             if server.protocol == "TCP":
                 if not listener.HasField("default_filter_chain"):
@@ -269,7 +271,7 @@ def _manager(
             filters.fault(),
             *([filters.cors()] if cors else []),
         ],
-        log=inputs.mesh.record_everything,
+        observation=inputs.observation,
         edge=True,
     )
 

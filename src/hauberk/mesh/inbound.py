@@ -18,6 +18,7 @@ from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.peer_authentication import Mode, PeerAuthentication
 from hauberk.mesh.protocol import Protocol, select_protocol
 from hauberk.mesh.registry import ContainerPort, Labels, Mesh, Service, Workload
+from hauberk.mesh.telemetry import Observation
 
 INBOUND_PORT = 15006
 
@@ -41,6 +42,7 @@ class Inbound:
     """The host of a service that the workload belongs to, empty if none."""
     peers: PeerAuthentication
     authorization: Authorization
+    observation: Observation
 
 
 def services_of(namespace: str, labels: Labels, services: Iterable[Service]) -> list[Service]:
@@ -116,6 +118,7 @@ class _Port:
         self._protocol = port.protocol if port else Protocol.TCP
         self._mode = inbound.peers.at(port.number) if port else inbound.peers.mode
         self._authorization = inbound.authorization
+        self._observation = inbound.observation
         self._mesh = mesh
         self._cluster = inbound_name(port.number) if port else INBOUND_PASSTHROUGH
         self._name = str(self._number) if port else "default"
@@ -168,7 +171,7 @@ class _Port:
         return chain
 
     def _tcp(self) -> list[listener_components_pb2.Filter]:
-        proxy = filters.tcp_proxy(self._cluster, self._cluster, log=self._mesh.record_everything)
+        proxy = filters.tcp_proxy(self._cluster, self._cluster, self._observation)
         return [*self._authorization.network_filters(), proxy]
 
     def _http(self) -> list[listener_components_pb2.Filter]:
@@ -193,7 +196,7 @@ class _Port:
             self._cluster,
             route_config=routes,
             http_filters=self._authorization.http_filters(),
-            log=self._mesh.record_everything,
+            observation=self._observation,
             inbound=True,
         )
         return [manager]

@@ -24,6 +24,8 @@ WATCHED: tuple[Kind, ...] = (
     kinds.SIDECAR,
     kinds.PEER_AUTHENTICATION,
     kinds.AUTHORIZATION_POLICY,
+    kinds.TELEMETRY,
+    kinds.MESH_CONFIG,
     kinds.GATEWAY_CLASS,
     kinds.GATEWAY,
     kinds.HTTP_ROUTE,

@@ -11,9 +11,10 @@ from hauberk.mesh import filters
 from hauberk.mesh.addresses import socket_address
 from hauberk.mesh.clusters import BLACK_HOLE, alpn
 from hauberk.mesh.protocol import Protocol
-from hauberk.mesh.registry import Mesh, ServicePort, ServiceView
+from hauberk.mesh.registry import ServicePort, ServiceView
 from hauberk.mesh.routes import route_name
 from hauberk.mesh.tcp_routes import TcpRoute
+from hauberk.mesh.telemetry import Observation
 
 OUTBOUND_PORT = 15001
 NO_POLICY = "0" * 16
@@ -26,9 +27,9 @@ def outbound_listeners(
     view: ServiceView,
     port: ServicePort,
     tcp_routes: Sequence[TcpRoute],
-    mesh: Mesh,
     *,
     cors: bool,
+    observation: Observation,
     revision: str = NO_POLICY,
 ) -> Iterator[listener_pb2.Listener]:
     """The listeners of a service port: one at its address, or one at each endpoint of a headless service."""
@@ -41,11 +42,11 @@ def outbound_listeners(
             traffic_direction="OUTBOUND",
             metadata={"filter_metadata": {"hauberk.io": metadata(revision, view.service.host)}},
         )
-        _chains(listener, view, port, tcp_routes, mesh, cors=cors)
+        _chains(listener, view, port, tcp_routes, observation, cors=cors)
         yield listener
 
 
-def virtual_outbound(mesh: Mesh) -> listener_pb2.Listener:
+def virtual_outbound(observation: Observation) -> listener_pb2.Listener:
     """Takes every connection that the pod opens, and refuses what no other listener is addressed at."""
     listener = listener_pb2.Listener(
         name="virtualOutbound",
@@ -56,9 +57,7 @@ def virtual_outbound(mesh: Mesh) -> listener_pb2.Listener:
         metadata={"filter_metadata": {"hauberk.io": metadata(NO_POLICY, "")}},
     )
     listener.default_filter_chain.name = BLACK_HOLE
-    listener.default_filter_chain.filters.append(
-        filters.tcp_proxy(BLACK_HOLE, BLACK_HOLE, log=mesh.record_everything)
-    )
+    listener.default_filter_chain.filters.append(filters.tcp_proxy(BLACK_HOLE, BLACK_HOLE, observation))
     return listener
 
 
@@ -95,17 +94,16 @@ def _chains(
     view: ServiceView,
     port: ServicePort,
     tcp_routes: Sequence[TcpRoute],
-    mesh: Mesh,
+    observation: Observation,
     *,
     cors: bool,
 ) -> None:
-    log = mesh.record_everything
     name = route_name(view.service.host, port.number)
     http_filters = [filters.fault(), *([filters.cors()] if cors else [])]
 
     def http() -> listener_components_pb2.Filter:
         return filters.http_connection_manager(
-            name, route_config_name=name, http_filters=http_filters, log=log
+            name, route_config_name=name, http_filters=http_filters, observation=observation
         )
 
     if port.protocol.is_http:
@@ -127,7 +125,7 @@ def _chains(
         listener.filter_chains.add(
             name=f"{name}-sni-{index}",
             filter_chain_match={"server_names": route.server_names, "transport_protocol": "tls"},
-            filters=[filters.weighted_tcp_proxy(name, route.clusters, log=log)],
+            filters=[filters.weighted_tcp_proxy(name, route.clusters, observation)],
         )
     if by_sni:
         listener.listener_filters.insert(0, filters.tls_inspector())
@@ -139,4 +137,6 @@ def _chains(
         listener.default_filter_chain.filters.append(
             filters.application_protocols(alpn(Protocol.TCP, http2=False))
         )
-    listener.default_filter_chain.filters.append(filters.weighted_tcp_proxy(name, plain.clusters, log=log))
+    listener.default_filter_chain.filters.append(
+        filters.weighted_tcp_proxy(name, plain.clusters, observation)
+    )

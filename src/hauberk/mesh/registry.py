@@ -24,6 +24,8 @@ ObjectKey = tuple[str, str, str, str]
 NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
 GATEWAY_API = "gateway.networking.k8s.io"
+TELEMETRY = "telemetry.istio.io"
+HAUBERK = "hauberk.io"
 
 CONFIGURATION_KINDS = frozenset(
     {
@@ -33,6 +35,8 @@ CONFIGURATION_KINDS = frozenset(
         (NETWORKING, "Sidecar"),
         (SECURITY, "PeerAuthentication"),
         (SECURITY, "AuthorizationPolicy"),
+        (TELEMETRY, "Telemetry"),
+        (HAUBERK, "MeshConfig"),
         (GATEWAY_API, "GatewayClass"),
         (GATEWAY_API, "Gateway"),
         (GATEWAY_API, "HTTPRoute"),
@@ -55,8 +59,6 @@ class Mesh:
     cluster_domain: str = "cluster.local"
     root_namespace: str = "istio-system"
     """Policies in this namespace without a selector apply everywhere."""
-    record_everything: bool = True
-    """Write the access log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hauberk.mesh.hosts import host_matches
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import NETWORKING, Configuration, Labels, Mesh, Registry, Service
 from hauberk.mesh.routing import Routing
+from hauberk.mesh.telemetry import Telemetry, TelemetryIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Scope:
     gateway: bool
     sidecar: Configuration | None
     """The Sidecar that says which hosts are of interest; None: all that are exported."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def sees(self, service: Service, mesh: Mesh) -> bool:
         """Whether the service is exported to the namespace and, with a Sidecar, listed in its egress."""
@@ -44,13 +46,18 @@ class ScopeIndex:
     def __init__(self, registry: Registry, routing: Routing) -> None:
         self._mesh = registry.mesh
         self._sidecars = registry.of_kind(NETWORKING, "Sidecar")
+        self._telemetry = TelemetryIndex(registry)
         self._label_keys = _source_label_keys(routing.virtual_services)
 
     def scope_of(self, proxy: Proxy) -> Scope:
+        telemetry = self.telemetry_of(proxy)
         if proxy.is_gateway:
-            return Scope(proxy.namespace, proxy.labels, True, None)
+            return Scope(proxy.namespace, proxy.labels, True, None, telemetry)
         looked_at = Labels(frozenset(item for item in proxy.labels.items if item[0] in self._label_keys))
-        return Scope(proxy.namespace, looked_at, False, self._sidecar_of(proxy))
+        return Scope(proxy.namespace, looked_at, False, self._sidecar_of(proxy), telemetry)
+
+    def telemetry_of(self, proxy: Proxy) -> Telemetry:
+        return self._telemetry.of(proxy.namespace, proxy.labels)
 
     def _sidecar_of(self, proxy: Proxy) -> Configuration | None:
         """Its own, else its namespace's, else the root namespace's."""

@@ -214,7 +214,7 @@ class Snapshot:
         dns = before.sets[LISTENER].get("dns") if before and before.names is names else None
         listeners = [
             dns or resource("dns", dns_listener(dict(names))),
-            resource("virtualOutbound", virtual_outbound(self.registry.mesh)),
+            resource("virtualOutbound", virtual_outbound(scope.telemetry.client)),
         ]
         return {CLUSTER: clusters, LISTENER: listeners}
 
@@ -253,6 +253,7 @@ class Snapshot:
             service=services[0].host if services else "",
             peers=merge_peer_authentications(peers),
             authorization=self._authorization(proxy),
+            observation=self._scopes.telemetry_of(proxy).server,
         )
 
     def _gateway(self, proxy: Proxy) -> GatewayInputs:
@@ -268,6 +269,7 @@ class Snapshot:
             hosts={host: view.service for host, view in self.registry.views.items()},
             services=self._services_of(proxy),
             authorization=self._authorization(proxy),
+            observation=self._scopes.telemetry_of(proxy).client,
             mesh=self.registry.mesh,
             credentials=credentials_of(self._routing.gateways, proxy, self.registry),
         )

@@ -27,6 +27,7 @@ from hauberk.mesh.routes import default_route, service_routes
 from hauberk.mesh.routing import Routing
 from hauberk.mesh.scope import Scope
 from hauberk.mesh.tcp_routes import default_tcp_route
+from hauberk.mesh.telemetry import Observation
 from hauberk.mesh.virtual_services import (
     Client,
     Translation,
@@ -52,6 +53,9 @@ class Inputs:
     client: Client | None
     """None where no route looks at the client."""
     gateway: bool
+    clusters_only: bool
+    """No listeners: a gateway has its own, and a collector out of the scope's sight is only reported to."""
+    observation: Observation
     mesh: Mesh
 
     @property
@@ -64,6 +68,8 @@ class Inputs:
             tuple(map(id, self.destinations)),
             self.client,
             self.gateway,
+            self.clusters_only,
+            self.observation,
             self.mesh,
         )
 
@@ -97,9 +103,10 @@ class UnitIndex:
         )
 
     def inputs(self, scope: Scope, view: ServiceView) -> Inputs | None:
-        """None if the service is out of the scope's sight."""
+        """None if the service is out of the scope's sight, and nothing is reported to it."""
         service = view.service
-        if not scope.sees(service, self._mesh):
+        sees = scope.sees(service, self._mesh)
+        if not sees and service.host not in scope.telemetry.collectors:
             return None
         virtual = None if scope.gateway else self._virtual_service(service.host, scope.namespace)
         rules = self.rules(service, scope.namespace)
@@ -113,6 +120,8 @@ class UnitIndex:
             destinations=tuple(one.service for one in destinations if one),
             client=source,
             gateway=scope.gateway,
+            clusters_only=scope.gateway or not sees,
+            observation=scope.telemetry.client,
             mesh=self._mesh,
         )
 
@@ -145,13 +154,13 @@ class UnitIndex:
 
 def translate(inputs: Inputs) -> Iterator[tuple[str, Any]]:
     """Names and messages of all resources of a service."""
-    view, mesh = inputs.view, inputs.mesh
+    view = inputs.view
     rule = merge_rules(inputs.rules)
     for port in view.service.ports:
         if port.protocol is Protocol.UDP:
             continue
         yield from _clusters(inputs, rule, port)
-        if inputs.gateway:
+        if inputs.clusters_only:
             continue
         translation = _translation(inputs, rule, port)
         if port.protocol.is_http or port.protocol is Protocol.DETECT:
@@ -161,7 +170,7 @@ def translate(inputs: Inputs) -> Iterator[tuple[str, Any]]:
         if not any(not route.server_names for route in tcp):
             tcp.append(default_tcp_route(view.service, port))
         cors = inputs.virtual_service is not None and uses_cors(inputs.virtual_service)
-        for listener in outbound_listeners(view, port, tcp, mesh, cors=cors):
+        for listener in outbound_listeners(view, port, tcp, cors=cors, observation=inputs.observation):
             yield listener.name, listener
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -33,12 +34,20 @@ def node(proxy: Proxy) -> dict[str, object]:
 
 
 class Envoy:
-    """A running Envoy and its admin socket."""
+    """A running Envoy and its admin socket. `access_log` is where it writes that, its log unless told."""
 
-    def __init__(self, proxy: Proxy, admin: Path, log: Path) -> None:
+    def __init__(self, proxy: Proxy, admin: Path, log: Path, access_log: Path | None = None) -> None:
         self.proxy = proxy
         self.admin_socket = admin
         self.log = log
+        self._access_log = access_log or log
+
+    def accesses(self) -> list[dict[str, Any]]:
+        """What its access log says so far, a JSON object a line."""
+        if not self._access_log.exists():
+            return []
+        lines = self._access_log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     async def admin(self, path: str) -> str:
         connector = aiohttp.UnixConnector(path=str(self.admin_socket))

@@ -32,20 +32,22 @@ class HauberkProxy(Envoy):
 
 @asynccontextmanager
 async def hauberk_proxy(
-    proxy: Proxy, xds: Path, folder: Path, *, name: str = "hauberk"
+    proxy: Proxy, xds: Path, folder: Path, *, namespace: str = "", name: str = "hauberk"
 ) -> AsyncIterator[HauberkProxy]:
-    """Start one."""
+    """Start one; `namespace` is a network namespace to run in, where it has the proxy's address."""
     log = folder / f"{name}.log"
     bootstrap = folder / f"{name}.json"
     files = {key: str(folder / f"{name}.{key}") for key in ("admin", "records", "access_log")}
     config = {"node": node(proxy), "xds": str(xds), **files, "drain_seconds": 0}
+    command = [str(PROXY), "--bootstrap", str(bootstrap)]
+    if namespace:
+        config |= {"source_address": proxy.address, "upstream_mark": 2}
+        command = ["ip", "netns", "exec", namespace, *command]
     bootstrap.write_text(json.dumps(config))
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            str(PROXY), "--bootstrap", str(bootstrap), stdout=output, stderr=output
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
     try:
-        yield HauberkProxy(proxy, Path(files["admin"]), log)
+        yield HauberkProxy(proxy, Path(files["admin"]), log, Path(files["access_log"]))
     finally:
         process.terminate()
         try:

@@ -83,6 +83,10 @@ def configuration(
         if kind in ("AuthorizationPolicy", "PeerAuthentication")
         else "networking.istio.io"
     )
+    if kind == "Telemetry":
+        group = "telemetry.istio.io"
+    if kind == "MeshConfig":
+        group, namespace = "hauberk.io", ""
     if kind.endswith("Route") or kind == "ReferenceGrant":
         group = "gateway.networking.k8s.io"
     return {

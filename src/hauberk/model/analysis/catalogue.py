@@ -304,6 +304,48 @@ _ENTRIES = (
         "No GatewayClass of that name is known: the Gateway is served nowhere.",
         "Use the class hauberk or istio.",
     ),
+    Entry(
+        "HBK0701",
+        "warning",
+        "Telemetry without pods",
+        "No pod has the labels of the selector: the object has no effect.",
+        "Correct the selector.",
+    ),
+    Entry(
+        "HBK0702",
+        "error",
+        "Provider that cannot be used",
+        "Nothing is sent to a provider that the MeshConfig does not have, or that is of another sort.",
+        "Correct the name, or add the provider to the MeshConfig `default`.",
+    ),
+    Entry(
+        "HBK0703",
+        "warning",
+        "Several Telemetry objects for the same pods",
+        "Only the oldest of them is used.",
+        "Put them into one object.",
+    ),
+    Entry(
+        "HBK0704",
+        "error",
+        "Provider at a service that is not there",
+        "Nothing is sent to it.",
+        "Correct the service (its full name) and its port, or add the Service.",
+    ),
+    Entry(
+        "HBK0705",
+        "error",
+        "Provider at a port that does not carry gRPC",
+        "Collectors are spoken to by gRPC, and the proxy would speak HTTP/1.1 there.",
+        "Name the port grpc-…, or set its appProtocol to grpc.",
+    ),
+    Entry(
+        "HBK0706",
+        "warning",
+        "Metrics cannot be changed",
+        "Proxies report Istio's metrics with their usual labels; overrides have no effect.",
+        "Remove spec.metrics.",
+    ),
 )
 
 CATALOGUE = {entry.code: entry for entry in _ENTRIES}

@@ -11,6 +11,13 @@ _OTHER = frozenset({"tcp", "tls", "https", "mongo", "mysql", "redis", "postgres"
 _SERVER_FIRST = frozenset({25, 110, 143, 3306})
 
 
+def speaks_http2(port: ServicePort) -> bool:
+    """Whether the port's name or appProtocol says gRPC or HTTP/2."""
+    words = ((port.app_protocol or "").lower().removeprefix("kubernetes.io/"), (port.name or "").lower())
+    word = next((word for word in words if word), "")
+    return not word.startswith("grpc-web") and word.split("-")[0] in {"grpc", "http2", "h2c"}
+
+
 def carried(port: ServicePort) -> Carried:
     """`http` for all that has requests, `tcp` for what has not, `unknown` where it must be guessed."""
     if port.protocol == "UDP":

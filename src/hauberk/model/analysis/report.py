@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hauberk.model.analysis import gateway_api, gateways, routes, security, services, workloads
+from hauberk.model.analysis import (
+    gateway_api,
+    gateways,
+    routes,
+    security,
+    services,
+    telemetry,
+    workloads,
+)
 from hauberk.model.analysis.finding import Finding
 from hauberk.model.analysis.world import Context, build
 from hauberk.model.kinds import by_gvk
@@ -17,6 +25,7 @@ _FAMILIES = (
     services.analyze_services,
     workloads.analyze_workloads,
     gateway_api.analyze_gateway_api,
+    telemetry.analyze_telemetry,
 )
 
 CLEAN, WARNINGS, ERRORS = 0, 1, 2

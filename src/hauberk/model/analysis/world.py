@@ -13,10 +13,12 @@ from hauberk.model.credential import Credential, parse_secret
 from hauberk.model.gateway_api.gateway import Gateway as ApiGateway
 from hauberk.model.gateway_api.reference import ReferenceGrant
 from hauberk.model.gateway_api.route import GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
+from hauberk.model.hauberk.mesh_config import MeshConfig
 from hauberk.model.istio.destination import DestinationRule
 from hauberk.model.istio.gateway import Gateway
 from hauberk.model.istio.security import AuthorizationPolicy, PeerAuthentication
 from hauberk.model.istio.service_entry import ServiceEntry
+from hauberk.model.istio.telemetry import Telemetry
 from hauberk.model.istio.virtual_service import VirtualService
 from hauberk.model.kubernetes.apps import Deployment, ReplicaSet, StatefulSet
 from hauberk.model.kubernetes.batch import Job
@@ -147,6 +149,8 @@ _TYPES: dict[tuple[str, str], type[msgspec.Struct]] = {
     ("networking.istio.io", "ServiceEntry"): ServiceEntry,
     ("security.istio.io", "AuthorizationPolicy"): AuthorizationPolicy,
     ("security.istio.io", "PeerAuthentication"): PeerAuthentication,
+    ("telemetry.istio.io", "Telemetry"): Telemetry,
+    ("hauberk.io", "MeshConfig"): MeshConfig,
     ("gateway.networking.k8s.io", "Gateway"): ApiGateway,
     ("gateway.networking.k8s.io", "HTTPRoute"): HTTPRoute,
     ("gateway.networking.k8s.io", "GRPCRoute"): GRPCRoute,

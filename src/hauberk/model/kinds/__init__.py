@@ -1,7 +1,7 @@
 """All kinds that the API serves, and how to find them."""
 
 from hauberk.model.kind import Kind
-from hauberk.model.kinds import core, gateway_api, infrastructure, istio, workloads
+from hauberk.model.kinds import core, gateway_api, hauberk, infrastructure, istio, workloads
 from hauberk.model.kinds.core import (
     CONFIG_MAP,
     EVENT,
@@ -23,6 +23,7 @@ from hauberk.model.kinds.gateway_api import (
     TCP_ROUTE,
     TLS_ROUTE,
 )
+from hauberk.model.kinds.hauberk import MESH_CONFIG
 from hauberk.model.kinds.infrastructure import (
     CERTIFICATE_SIGNING_REQUEST,
     CLUSTER_ROLE,
@@ -44,6 +45,7 @@ from hauberk.model.kinds.istio import (
     REQUEST_AUTHENTICATION,
     SERVICE_ENTRY,
     SIDECAR,
+    TELEMETRY,
     VIRTUAL_SERVICE,
     WORKLOAD_ENTRY,
 )
@@ -55,6 +57,7 @@ ALL: tuple[Kind, ...] = (
     *infrastructure.KINDS,
     *istio.KINDS,
     *gateway_api.KINDS,
+    *hauberk.KINDS,
 )
 """Every built-in kind in every version; the version that is stored comes first among those of a kind."""
 
@@ -115,6 +118,7 @@ __all__ = [
     "ISTIO_GATEWAY",
     "JOB",
     "LEASE",
+    "MESH_CONFIG",
     "NAMESPACE",
     "NETWORK_POLICY",
     "NODE",
@@ -136,6 +140,7 @@ __all__ = [
     "STATEFUL_SET",
     "STORAGE_CLASS",
     "TCP_ROUTE",
+    "TELEMETRY",
     "TLS_ROUTE",
     "VIRTUAL_SERVICE",
     "WORKLOAD_ENTRY",

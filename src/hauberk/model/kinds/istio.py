@@ -4,18 +4,25 @@ from collections.abc import Sequence
 
 from hauberk.model.admission import istio_networking as networking
 from hauberk.model.admission import istio_security as security
+from hauberk.model.admission.istio_telemetry import admit_telemetry
 from hauberk.model.istio.destination import DestinationRule
 from hauberk.model.istio.gateway import Gateway
 from hauberk.model.istio.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from hauberk.model.istio.service_entry import ServiceEntry, WorkloadEntry
 from hauberk.model.istio.sidecar import Sidecar
+from hauberk.model.istio.telemetry import Telemetry
 from hauberk.model.istio.virtual_service import VirtualService
 from hauberk.model.kind import Column, Kind
 from hauberk.model.kinds.definition import Admit, T, column, define
 
 NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
-_VERSIONS = {NETWORKING: ("v1", "v1beta1", "v1alpha3"), SECURITY: ("v1", "v1beta1")}
+TELEMETRY_GROUP = "telemetry.istio.io"
+_VERSIONS = {
+    NETWORKING: ("v1", "v1beta1", "v1alpha3"),
+    SECURITY: ("v1", "v1beta1"),
+    TELEMETRY_GROUP: ("v1", "v1alpha1"),
+}
 
 
 def _served(
@@ -105,6 +112,7 @@ _REQUEST_AUTHENTICATIONS = _served(
     "ra",
     admit=security.admit_request_authentication,
 )
+_TELEMETRIES = _served(Telemetry, TELEMETRY_GROUP, "telemetries", "", admit=admit_telemetry)
 
 ISTIO_GATEWAY = _GATEWAYS[0]
 VIRTUAL_SERVICE = _VIRTUAL_SERVICES[0]
@@ -115,6 +123,7 @@ SIDECAR = _SIDECARS[0]
 AUTHORIZATION_POLICY = _AUTHORIZATION_POLICIES[0]
 PEER_AUTHENTICATION = _PEER_AUTHENTICATIONS[0]
 REQUEST_AUTHENTICATION = _REQUEST_AUTHENTICATIONS[0]
+TELEMETRY = _TELEMETRIES[0]
 
 KINDS = (
     *_GATEWAYS,
@@ -126,4 +135,5 @@ KINDS = (
     *_AUTHORIZATION_POLICIES,
     *_PEER_AUTHENTICATIONS,
     *_REQUEST_AUTHENTICATIONS,
+    *_TELEMETRIES,
 )

@@ -1,0 +1,86 @@
+"""MeshConfig: the providers of the mesh, as far as they can be reached, and which of them are used by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hauberk.mesh.access_logs import AccessLogger, FileLog, HttpLogService, TcpLogService
+from hauberk.mesh.clusters import outbound_name
+from hauberk.mesh.registry import HAUBERK, Registry
+
+ENVOY = "envoy"
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """The cluster of an OTLP collector."""
+
+    cluster: str
+
+
+Provider = AccessLogger | Collector
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """Providers by name. One whose service or port is not there (or that has no
+    address of its own) is left out: nothing is sent to it."""
+
+    providers: Mapping[str, Provider]
+    access_logging: tuple[str, ...]
+    tracing: tuple[str, ...]
+    hosts: frozenset[str]
+    """Services that providers lead to: every proxy needs their clusters."""
+
+
+def mesh_config(registry: Registry) -> MeshConfig:
+    """The settings of the mesh; without an object of the kind, the access log of each proxy and no more."""
+    found = next(
+        (entry for entry in registry.of_kind(HAUBERK, "MeshConfig") if entry.name == "default"), None
+    )
+    spec: Mapping[str, Any] = found.spec if found else {}
+    defaults = spec.get("defaultProviders") or {}
+    logging = defaults.get("accessLogging")
+    providers: dict[str, Provider] = {ENVOY: FileLog()}
+    hosts: set[str] = set()
+    for told in spec.get("extensionProviders") or ():
+        provider = _provider(told, registry, hosts)
+        if provider is not None:
+            providers[told["name"]] = provider
+    return MeshConfig(
+        providers=providers,
+        access_logging=(ENVOY,) if logging is None else tuple(logging),
+        tracing=tuple(defaults.get("tracing") or ()),
+        hosts=frozenset(hosts),
+    )
+
+
+def _provider(told: Mapping[str, Any], registry: Registry, hosts: set[str]) -> Provider | None:
+    file = told.get("envoyFileAccessLog")
+    if file is not None:
+        layout = file.get("logFormat") or {}
+        labels = tuple(sorted((layout.get("labels") or {}).items()))
+        return FileLog(file.get("path") or FileLog().path, layout.get("text") or "", labels)
+    for sort, make in (
+        ("envoyHttpAls", lambda cluster, service: HttpLogService(cluster, _log_name(service, "http"))),
+        ("envoyTcpAls", lambda cluster, service: TcpLogService(cluster, _log_name(service, "tcp"))),
+        ("opentelemetry", lambda cluster, _service: Collector(cluster)),
+    ):
+        service = told.get(sort)
+        if service is None:
+            continue
+        # Istio also writes NAMESPACE/HOST; a host's name is enough here.
+        host = str(service["service"]).rpartition("/")[2]
+        view = registry.view(host)
+        if view is None or view.service.headless or view.service.port(service["port"]) is None:
+            return None
+        hosts.add(host)
+        made: Provider = make(outbound_name(host, service["port"]), service)
+        return made
+    return None
+
+
+def _log_name(service: Mapping[str, Any], kind: str) -> str:
+    return str(service.get("logName") or f"{kind}_envoy_accesslog")

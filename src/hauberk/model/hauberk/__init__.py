@@ -1,0 +1,1 @@
+"""Objects of our own API group, `hauberk.io`."""
