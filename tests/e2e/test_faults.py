@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from instance_testing.instance import TestInstance, wait_until
@@ -78,9 +79,9 @@ def test_calls_logs_and_exit_codes_outlive_the_node_agent(mesh: TestInstance, po
     wait_until(lambda: "began" in mesh.hauberk("logs", "-n", "mesh", "job/late").stdout, 15, "the Job runs")
     killed = time.time()
     os.kill(mesh.pid_of("node"), signal.SIGKILL)
-    assert not exit_code_kept(mesh), "the Job must end while there is no agent"
+    os.kill(late(mesh)["pid"], signal.SIGTERM)  # to the container's init, which passes it on
     wait_until(lambda: exit_code_kept(mesh), 15, "the Job's exit code is kept")
-    assert len(pods.statuses(killed)) > 20
+    wait_until(lambda: len(pods.statuses(killed)) > 20, 15, "calls go on without the agent")
     mesh.said("up", "-d", str(MANIFESTS), timeout=90)
     wait_until(
         lambda: mesh.object("job", "late", "mesh")["status"].get("failed"), 15, "the Job's end is known"
@@ -89,6 +90,38 @@ def test_calls_logs_and_exit_codes_outlive_the_node_agent(mesh: TestInstance, po
     assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
     assert mesh.said("logs", "-n", "mesh", pod["metadata"]["name"]).split() == ["began", "ended"]
     assert set(pods.statuses(killed)) == {200}
+    assert pods.connection_lives()
+
+
+def test_a_silent_node_is_not_ready_and_comes_back_by_itself(
+    mesh: TestInstance, pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ready(kind: str, name: str, namespace: str) -> str:
+        conditions = mesh.object(kind, name, namespace)["status"]["conditions"]
+        found: str = next(each["status"] for each in conditions if each["type"] == "Ready")
+        return found
+
+    def endpoints() -> int:
+        slices = json.loads(mesh.said("get", "endpointslices", "-n", "mesh", "-o", "json"))["items"]
+        return sum(each["conditions"]["ready"] for found in slices for each in found.get("endpoints") or ())
+
+    began = time.time()
+    monkeypatch.setenv("HAUBERK_NODE_LEASE_SECONDS", "4")
+    os.kill(mesh.pid_of("node"), signal.SIGKILL)
+    mesh.said("up", "-d", str(MANIFESTS), timeout=90)
+    web = mesh.pod("web")["metadata"]["name"]
+    wait_until(lambda: endpoints() >= 3, 15, "the services have their endpoints")
+    before = endpoints()
+    os.kill(mesh.pid_of("node"), signal.SIGKILL)
+    wait_until(lambda: ready("node", "local", "") == "Unknown", 30, "the node is not ready")
+    wait_until(lambda: ready("pod", web, "mesh") == "False", 15, "its pods are not ready")
+    wait_until(lambda: endpoints() == 0, 15, "the endpoints have left")
+    assert mesh.object("pod", web, "mesh")["status"]["phase"] == "Running", "nothing is evicted"
+    mesh.said("up", "-d", str(MANIFESTS), timeout=90)
+    wait_until(lambda: ready("node", "local", "") == "True", 15, "the node is ready")
+    wait_until(lambda: endpoints() == before, 15, "the endpoints are back")
+    wait_until(lambda: len(pods.statuses(began)) > 50, 10, "calls were made")
+    assert set(pods.statuses(began)) == {200}, "proxies go on with what they have"
     assert pods.connection_lives()
 
 
@@ -120,7 +153,11 @@ JOB = {
                     {
                         "name": "late",
                         "image": "host",
-                        "command": ["/bin/sh", "-c", "echo began; sleep 4; echo ended; exit 7"],
+                        "command": [
+                            "/bin/sh",
+                            "-c",
+                            "trap 'echo ended; exit 7' TERM; echo began; while :; do sleep 0.1; done",
+                        ],
                     }
                 ],
             }
@@ -129,7 +166,13 @@ JOB = {
 }
 
 
+def late(mesh: TestInstance) -> dict[str, Any]:
+    """What the sandbox wrote down of the Job's container."""
+    (state,) = mesh.state.glob("node/pods/*/containers/late/0/state.json")
+    found: dict[str, Any] = json.loads(state.read_text())
+    return found
+
+
 def exit_code_kept(mesh: TestInstance) -> bool:
     """Whether the sandbox wrote the exit code down, with no agent there."""
-    states = mesh.state.glob("node/pods/*/containers/late/0/state.json")
-    return any('"exit_code":7' in state.read_text().replace(" ", "") for state in states)
+    return late(mesh).get("exit_code") == 7

@@ -17,7 +17,7 @@ import pytest
 from tests.node.memory_client import MemoryClient
 
 from hauberk.model.kind import Object
-from hauberk.model.kinds import CONFIG_MAP, POD, SECRET
+from hauberk.model.kinds import CONFIG_MAP, NODE, POD, SECRET
 from hauberk.node import netns
 from hauberk.node.agent import Agent
 from hauberk.node.cleanup import clean_up
@@ -55,6 +55,7 @@ class House:
             grpc="",
             pod_cidr=cidr,
         )
+        self.settings.node_state.mkdir(parents=True)
         self.driver = SandboxDriver(HERE / "sandbox_stand_in.py")
 
     @asynccontextmanager
@@ -235,7 +236,6 @@ async def test_probes_decide_on_readiness_and_liveness(house: House) -> None:
             "probed", "/usr/bin/python3", "-c", listen, container=probes, terminationGracePeriodSeconds=1
         )
         await house.until("probed", ready)
-        file.parent.mkdir(exist_ok=True)
         file.touch()
         await house.until("probed", lambda pod: container(pod).get("restartCount", 0) >= 1)
 
@@ -337,3 +337,51 @@ async def test_volumes_hold_what_they_refer_to(house: House) -> None:
         assert (folder / "v" / "k").stat().st_uid >= 0x1000_0000
         assert (folder / "e").is_dir()
         assert (folder / "t" / "token").read_text() == "token of default for vol"
+
+
+async def test_an_agent_that_comes_back_says_at_once_that_its_pods_are_ready(house: House) -> None:
+    """A node that was not heard of had its pods marked; no proxy may hear that before it hears that they are back."""
+    probed = {"readinessProbe": {"exec": {"command": ["/bin/true"]}, "initialDelaySeconds": 1}}
+    async with house.agent():
+        house.add("p", "/bin/sleep", "600", container=probed)
+        pod = await house.until("p", ready)
+    for condition in pod["status"]["conditions"]:
+        if condition["type"] == "Ready":
+            condition |= {"status": "False", "reason": "NodeNotReady"}
+    house.client.put(POD, pod)
+    async with house.agent():
+        assert ready(house.client.objects["pods", "ns", "p"])
+
+
+async def test_what_the_control_plane_said_of_a_pod_meanwhile_is_put_right(house: House) -> None:
+    async with house.agent():
+        house.add("p", "/bin/sleep", "600")
+        pod = await house.until("p", ready)
+        for condition in pod["status"]["conditions"]:
+            if condition["type"] == "Ready":
+                condition["status"] = "False"
+        house.client.put(POD, pod)
+        assert not ready(house.client.objects["pods", "ns", "p"])
+        await house.until("p", ready)
+
+
+async def test_a_node_renews_its_lease_and_takes_back_what_was_said_of_it(house: House) -> None:
+    object.__setattr__(house.settings, "lease_seconds", 1)
+    async with house.agent():
+        lease = ("leases", "kube-node-lease", "n")
+        async with asyncio.timeout(5):
+            while lease not in house.client.objects or ("nodes", "", "n") not in house.client.objects:
+                await asyncio.sleep(0.01)
+            before = house.client.objects[lease]["spec"]
+            assert before["leaseDurationSeconds"] == 1
+            while house.client.objects[lease]["spec"]["renewTime"] == before["renewTime"]:
+                await asyncio.sleep(0.01)
+            node = house.client.objects["nodes", "", "n"]
+            while not node.get("status"):
+                await asyncio.sleep(0.01)
+                node = house.client.objects["nodes", "", "n"]
+            for condition in node["status"]["conditions"]:
+                condition["status"] = "Unknown"
+            house.client.put(NODE, node)
+            while not ready(house.client.objects["nodes", "", "n"]):
+                await asyncio.sleep(0.01)

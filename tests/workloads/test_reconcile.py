@@ -226,9 +226,9 @@ def test_a_waiting_claim_hears_of_its_node() -> None:
 
 
 def test_pods_of_a_lost_node_end_after_patience() -> None:
-    seen = orphan.Observed(pod(1), False, "2026-01-01T00:00:00Z")
+    seen = orphan.Observed(pod(1), False, 0.0)
     assert orphan.reconcile(seen, NOW) == [Again(orphan.PATIENCE)]
-    actions = orphan.reconcile(seen, NOW + timedelta(seconds=41))
+    actions = orphan.reconcile(orphan.Observed(pod(1), False, 41.0), NOW)
     assert actions[0].object["status"]["phase"] == "Failed"
     assert isinstance(actions[-1], Delete)
     assert actions[-1].grace_period_seconds == 0

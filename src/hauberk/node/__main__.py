@@ -52,6 +52,15 @@ LONGEST_RUN = 107 - len("/pods/") - 36 - len("/spiffe/workload.sock")
 @click.option("--pod-cidr", default=str(DEFAULT_POD_CIDR), show_default=True, help="Addresses of pods.")
 @click.option("--trust-domain", default="cluster.local", show_default=True, help="SPIFFE trust domain.")
 @click.option(
+    "--lease-seconds",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    show_envvar=True,
+    envvar="HAUBERK_NODE_LEASE_SECONDS",
+    help="Silence after which the node counts as not ready.",
+)
+@click.option(
     "--sandbox", type=click.Path(path_type=Path), help="`hauberk-sandbox`, if not beside this program."
 )
 @click.option(
@@ -68,8 +77,8 @@ LONGEST_RUN = 107 - len("/pods/") - 36 - len("/spiffe/workload.sock")
 @click.option("--verbose", is_flag=True, help="Log more.")
 def main(
     name: str, instance: str, state: Path | None, run: Path | None, kubeconfig: Path | None,
-    grpc_address: str | None, pod_cidr: str, trust_domain: str, sandbox: Path | None,
-    proxy: ProxyName, proxy_binary: Path | None, cleanup: bool, verbose: bool,
+    grpc_address: str | None, pod_cidr: str, trust_domain: str, lease_seconds: int,
+    sandbox: Path | None, proxy: ProxyName, proxy_binary: Path | None, cleanup: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the pods that are bound to this node. Ends on SIGTERM or SIGINT; the pods go on."""
     logging.basicConfig(
@@ -92,6 +101,7 @@ def main(
         grpc=grpc_address or "",
         pod_cidr=network,
         trust_domain=trust_domain,
+        lease_seconds=lease_seconds,
     )
     if (length := len(str(settings.run.absolute()))) > LONGEST_RUN:
         raise click.BadParameter(

@@ -2,24 +2,21 @@
 
 import asyncio
 import logging
-import os
-import platform
 import shutil
-from typing import Any
 
 from hauberk.model.kind import Object
-from hauberk.model.kinds import NODE, POD
-from hauberk.node import pod_record
-from hauberk.node.events import now
+from hauberk.model.kinds import POD
+from hauberk.node import pod_record, pressure
+from hauberk.node.heartbeat import Heartbeat
 from hauberk.node.pod_record import NoAddressLeftError, PodRecord
 from hauberk.node.pod_setup import Node, PodSetup
 from hauberk.node.pod_worker import PodWorker
 from hauberk.node.proxy import workload_name
-from hauberk.store.client import ApiError, Event
+from hauberk.store.client import Event
 from hauberk.store.informer import Informer
 
 log = logging.getLogger(__name__)
-HEARTBEAT_SECONDS = 10.0
+ANNOUNCE_SECONDS = 5.0
 
 
 class Agent:
@@ -27,7 +24,9 @@ class Agent:
 
     def __init__(self, node: Node, kubelet_port: int) -> None:
         self._node = node
-        self._kubelet_port = kubelet_port
+        self._heartbeat = Heartbeat(
+            node.settings, node.client, kubelet_port, lambda: pressure.of(node.settings.node_state)
+        )
         self._records = pod_record.load(node.settings)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._informer = Informer(node.client, POD, field_selector=f"spec.nodeName={node.settings.name}")
@@ -38,10 +37,11 @@ class Agent:
         await self._node.network.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._node.events.run())
-            group.create_task(self._heartbeat())
+            group.create_task(self._heartbeat.run())
             group.create_task(self._informer.run())
             await self._informer.synced.wait()
             await self._forget_unknown()
+            await self._announce()
             self._informer.subscribe(self._see)
             ready.set()
             try:
@@ -75,12 +75,28 @@ class Agent:
         if event.type == "DELETED":
             if worker is not None:
                 worker.update(None)
-        elif worker is not None:
-            worker.update(pod)
+            return
+        if worker is None:
+            worker = self._worker(uid, pod)
         else:
-            self._begin(uid, pod)
+            worker.update(pod)
+        if worker is not None and uid not in self._tasks:
+            self._begin(uid, worker)
 
-    def _begin(self, uid: str, pod: Object) -> None:
+    async def _announce(self) -> None:
+        """What ran before is said to be ready before any proxy hears from the control plane again.
+
+        Otherwise a node that was not heard of for a while would come back with proxies that know no endpoints.
+        """
+        known = [pod for pod in self._informer.cache.values() if pod["metadata"]["uid"] in self._records]
+        workers = [self._worker(pod["metadata"]["uid"], pod) for pod in known]
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await asyncio.gather(*(worker.announce() for worker in workers if worker is not None))
+        except TimeoutError:
+            log.warning("the API is slow to take the status of %d pods; going on", len(workers))
+
+    def _worker(self, uid: str, pod: Object) -> PodWorker | None:
         try:
             record = self._records.get(uid) or pod_record.allocate(
                 self._node.settings, pod, self._records.values()
@@ -88,9 +104,13 @@ class Agent:
         except NoAddressLeftError as error:
             self._node.events.tell(pod, "FailedCreatePodSandBox", str(error), warning=True)
             log.error("%s", error)
-            return
+            return None
         self._records[uid] = record
         worker = self.pods[uid] = PodWorker(self._node, record, pod)
+        return worker
+
+    def _begin(self, uid: str, worker: PodWorker) -> None:
+        record = worker.record
         task = self._tasks[uid] = asyncio.create_task(
             worker.run(), name=f"pod {record.namespace}/{record.name}"
         )
@@ -117,34 +137,6 @@ class Agent:
             if entry.name not in known:
                 shutil.rmtree(entry, ignore_errors=True)
 
-    async def _heartbeat(self) -> None:
-        while True:
-            try:
-                await self._report()
-            except ApiError as error:
-                log.warning("node %s: %s", self._node.settings.name, error.message)
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-
-    async def _report(self) -> None:
-        settings, client = self._node.settings, self._node.client
-        reported = {"status": _status(self._kubelet_port)}
-        try:
-            await client.patch(NODE, None, settings.name, reported, subresource="status")
-        except ApiError as error:
-            if error.code != 404:
-                raise
-            labels = {"kubernetes.io/hostname": settings.name, "kubernetes.io/os": "linux"}
-            await client.create(
-                NODE,
-                {
-                    "apiVersion": "v1",
-                    "kind": "Node",
-                    "metadata": {"name": settings.name, "labels": labels},
-                    "spec": {"podCIDR": str(settings.pod_cidr), "podCIDRs": [str(settings.pod_cidr)]},
-                },
-            )
-            await client.patch(NODE, None, settings.name, reported, subresource="status")
-
 
 async def remove_pod(node: Node, record: PodRecord) -> None:
     """Stops a pod of which only the record is left, and removes everything of it."""
@@ -157,44 +149,3 @@ async def remove_pod(node: Node, record: PodRecord) -> None:
     }
     await PodSetup(node, record, pod, lambda: None).down()
     shutil.rmtree(node.settings.pod_state(record.uid), ignore_errors=True)
-
-
-def _status(port: int) -> dict[str, Any]:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
-    capacity = {"cpu": str(os.cpu_count() or 1), "memory": f"{pages}Ki", "pods": str(pod_record.MOST_PODS)}
-    moment = now()
-
-    def condition(kind: str, status: str, reason: str, message: str) -> dict[str, str]:
-        return {
-            "type": kind, "status": status, "reason": reason, "message": message,
-            "lastHeartbeatTime": moment, "lastTransitionTime": moment,
-        }  # fmt: skip
-
-    return {
-        "capacity": capacity,
-        "allocatable": capacity,
-        "conditions": [
-            condition("MemoryPressure", "False", "NodeHasSufficientMemory", "memory is sufficient"),
-            condition("DiskPressure", "False", "NodeHasNoDiskPressure", "disk is sufficient"),
-            condition("Ready", "True", "NodeReady", "hauberk-node runs pods"),
-        ],
-        "addresses": [
-            {"type": "InternalIP", "address": "127.0.0.1"},
-            {"type": "Hostname", "address": platform.node()},
-        ],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-        "nodeInfo": {
-            "machineID": "",
-            "systemUUID": "",
-            "bootID": "",
-            "kernelVersion": platform.release(),
-            "osImage": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
-            "containerRuntimeVersion": "hauberk-sandbox://0.1.0",
-            "kubeletVersion": "v1.32.0-hauberk",
-            "kubeProxyVersion": "",
-            "operatingSystem": "linux",
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-                platform.machine(), platform.machine()
-            ),
-        },
-    }

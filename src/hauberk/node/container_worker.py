@@ -86,6 +86,17 @@ class ContainerWorker:
                 self.progress.state,
                 self._node.driver.state(self._folder),
             )
+        if self.progress.running and (before := self._told()):
+            # Its probes have not been made yet by this agent: what the last one knew holds until they are.
+            self.progress.started = bool(before.get("started"))
+            self.progress.ready = bool(before.get("ready"))
+
+    def _told(self) -> Mapping[str, Any] | None:
+        """What the API knows of this start."""
+        status = self._pod.get("status") or {}
+        known = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+        found = next((each for each in known if each["name"] == self.progress.name), None)
+        return found if found and found.get("restartCount") == self.progress.attempt else None
 
     async def _start(self) -> None:
         while True:
@@ -112,7 +123,7 @@ class ContainerWorker:
         probing = asyncio.ensure_future(self._probe())
         if not self._container.get("startupProbe"):
             self.progress.started = True
-            self.progress.ready = not self._container.get("readinessProbe")
+            self.progress.ready = self.progress.ready or not self._container.get("readinessProbe")
         self._changed()
         try:
             await asyncio.wait({ending, probing}, return_when=asyncio.FIRST_COMPLETED)
@@ -127,7 +138,7 @@ class ContainerWorker:
         return ended
 
     async def _probe(self) -> None:
-        if startup := self._container.get("startupProbe"):
+        if (startup := self._container.get("startupProbe")) and not self.progress.started:
             succeeded = asyncio.Event()
 
             def started(yes: bool, why: str) -> None:

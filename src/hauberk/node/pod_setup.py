@@ -63,6 +63,7 @@ class PodSetup:
         self._pod = pod
         self.run = node.settings.pod_run(record.uid)
         self.network: PodNetwork = node.network.of(record.uid, record.ip, record.gateway)
+        self._mark = self.run / "network"
         self._services = node.services(record, pod)
         behind = self.run / "node"
         self._sockets = [
@@ -78,16 +79,19 @@ class PodSetup:
             restarted=proxy_restarted,
         )
 
+    def is_up(self) -> bool:
+        """Whether the pod's network is there, from an agent before this one."""
+        # RUN is gone after a reboot, as the namespaces are; the mark tells of a network made to its end.
+        return self._mark.exists() and self.network.gate.exists() and self.network.pod.exists()
+
     async def up(self) -> None:
         """Returns when the proxy is ready. Raises `CommandError` or `OSError`; may be called again."""
         for folder, mode in ((self.run, 0o711), (self.run / "node", 0o700), (self.run / "spiffe", 0o755)):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
-        # RUN is gone after a reboot, as the namespaces are; the mark tells of a network made to its end.
-        mark = self.run / "network"
-        if not (mark.exists() and self.network.gate.exists() and self.network.pod.exists()):
+        if not self.is_up():
             await self._node.network.attach(self.network)
-            mark.touch()
+            self._mark.touch()
         await self._services.start(self.run / "node" / "xds", self.run / "node" / "workload")
         for socket in self._sockets:
             await socket.start()

@@ -61,10 +61,31 @@ class PodWorker:
             self._deleting.set()
         if pod is not None:
             self.pod = pod
+            if self._published is not None and _ready_condition(pod) != _ready_condition(
+                {"status": self._published}
+            ):
+                # The control plane has said something else, as when this node was not heard of for a while.
+                self._published = None
+                self._dirty.set()
 
     def worker(self, container: str) -> ContainerWorker | None:
         """The worker of the container of that name."""
         return next((each for each in [*self.main, *self.init] if each.progress.name == container), None)
+
+    async def announce(self) -> None:
+        """Says what was found of a pod that ran before this agent, before its proxy can hear of anything new."""
+        self._recall_network()
+        if self._network_ready:
+            if self.record.gateway:
+                self._gateway_runs()
+            await self._publish()
+
+    def _recall_network(self) -> None:
+        conditions = (self.pod.get("status") or {}).get("conditions") or ()
+        was_there = any(
+            each["type"] == "PodReadyToStartContainers" and each["status"] == "True" for each in conditions
+        )
+        self._network_ready = was_there and self._setup.is_up()
 
     async def run(self) -> None:
         publishing = asyncio.create_task(self._publish_changes())
@@ -131,7 +152,11 @@ class PodWorker:
 
     async def _be_gateway(self) -> None:
         """The proxy is the program: it has run since the set-up, and ends with the pod."""
-        began = now()
+        self._gateway_runs()
+        self._dirty.set()
+        await asyncio.Event().wait()
+
+    def _gateway_runs(self) -> None:
         for each in self.main:
             try:
                 container_spec.check_image(
@@ -140,10 +165,8 @@ class PodWorker:
             except ImageRefusedError as error:
                 each.progress.waiting = ("ErrImagePull", str(error))
                 continue
-            each.progress.state = ContainerState(phase="running", started_at=began)
+            each.progress.state = ContainerState(phase="running", started_at=self._started_at)
             each.progress.started = each.progress.ready = True
-        self._dirty.set()
-        await asyncio.Event().wait()
 
     async def _end(self) -> None:
         metadata = self.pod["metadata"]
@@ -309,23 +332,31 @@ class PodWorker:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            wanted = self._status()
-            if wanted == self._published:
+            if await self._publish():
+                wait = LEAST_WAIT
                 continue
-            try:
-                # A test of the UID: a pod of the same name may have taken this one's place.
-                patch = {"metadata": {"uid": self.record.uid}, "status": wanted}
-                self.pod = await self._node.client.patch(
-                    POD, self.record.namespace, self.record.name, patch, subresource="status"
-                )
-                self._published, wait = wanted, LEAST_WAIT
-            except ApiError as error:
-                if error.code in {404, 409}:
-                    continue
-                log.warning("%s/%s: status: %s", self.record.namespace, self.record.name, error.message)
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
-                wait = min(wait * 2, MOST_WAIT)
-                self._dirty.set()
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = min(wait * 2, MOST_WAIT)
+            self._dirty.set()
+
+    async def _publish(self) -> bool:
+        """Whether the API knows the status as it is now, or has no such pod."""
+        wanted = self._status()
+        if wanted == self._published:
+            return True
+        try:
+            # A test of the UID: a pod of the same name may have taken this one's place.
+            patch = {"metadata": {"uid": self.record.uid}, "status": wanted}
+            self.pod = await self._node.client.patch(
+                POD, self.record.namespace, self.record.name, patch, subresource="status"
+            )
+        except ApiError as error:
+            if error.code in {404, 409}:
+                return True
+            log.warning("%s/%s: status: %s", self.record.namespace, self.record.name, error.message)
+            return False
+        self._published = wanted
+        return True
 
     def _status(self) -> dict[str, Any]:
         return status(
@@ -338,3 +369,8 @@ class PodWorker:
             main=[each.progress for each in self.main],
             message=self._message,
         )
+
+
+def _ready_condition(pod: Object) -> str:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return next((str(each["status"]) for each in conditions if each["type"] == "Ready"), "")

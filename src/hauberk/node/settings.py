@@ -21,6 +21,8 @@ class Settings:
     """`HOST:PORT` of the control plane's gRPC port."""
     pod_cidr: IPv4Network = DEFAULT_POD_CIDR
     trust_domain: str = "cluster.local"
+    lease_seconds: int = 40
+    """How long after its last sign of life the node counts as alive."""
 
     @property
     def node_state(self) -> Path:

@@ -1,5 +1,6 @@
 """Which objects each controller looks at, and what it is woken by."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,13 +12,13 @@ from hauberk.workloads import (
     endpointslice,
     job,
     namespace,
+    node_lifecycle,
     orphan,
     replicaset,
     scheduler,
     statefulset,
 )
 from hauberk.workloads.action import Action, Key
-from hauberk.workloads.clock import rfc3339
 from hauberk.workloads.ownership import controller_of, is_deleting
 from hauberk.workloads.view import View, names
 
@@ -34,6 +35,7 @@ KINDS = (
     ("apps", "ControllerRevision"),
     ("batch", "Job"),
     ("discovery.k8s.io", "EndpointSlice"),
+    ("coordination.k8s.io", "Lease"),
 )
 """Group and name of every kind that some controller watches."""
 
@@ -67,6 +69,7 @@ def every(root_certificates: Callable[[], str]) -> list[Controller]:
         Scheduler(),
         RootCertificatePublisher(root_certificates),
         OrphanController(),
+        NodeLifecycleController(),
     ]
 
 
@@ -277,7 +280,8 @@ class RootCertificatePublisher:
 class OrphanController:
     name: str = "pod-garbage-collector"
     kind: str = "Pod"
-    missing: dict[str, str] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    missing: dict[str, float] = field(default_factory=dict)
     """Since when a node has been missing, by its name; forgotten when it comes back."""
 
     def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
@@ -297,5 +301,37 @@ class OrphanController:
         exists = not node or view.get("Node", "", node) is not None
         if exists:
             self.missing.pop(node, None)
-        since = "" if exists else self.missing.setdefault(node, rfc3339(now))
-        return orphan.reconcile(orphan.Observed(found, exists, since), now)
+        moment = self.clock()
+        missing = 0.0 if exists else moment - self.missing.setdefault(node, moment)
+        return orphan.reconcile(orphan.Observed(found, exists, missing), now)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLifecycleController:
+    name: str = "node-controller"
+    kind: str = "Node"
+    clock: Callable[[], float] = time.monotonic
+    heard: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The newest sign of life of each node, and when it was first seen."""
+
+    def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
+        match kind:
+            case "Node":
+                return [_key(obj)]
+            case "Lease" if obj["metadata"]["namespace"] == node_lifecycle.LEASES:
+                return [("", obj["metadata"]["name"])]
+        return []
+
+    def decide(self, view: View, key: Key, failure: str, now: datetime) -> list[Action]:
+        name = key[1]
+        found = view.get("Node", *key)
+        if found is None:
+            self.heard.pop(name, None)
+            return []
+        lease = view.get("Lease", node_lifecycle.LEASES, name)
+        sign, moment = node_lifecycle.sign_of_life(found, lease), self.clock()
+        if self.heard.get(name, ("", 0.0))[0] != sign:
+            self.heard[name] = sign, moment
+        pods = [pod for pod in view.all("Pod") if pod["spec"].get("nodeName") == name]
+        silent = moment - self.heard[name][1]
+        return node_lifecycle.reconcile(node_lifecycle.Observed(found, lease, pods, silent), now)

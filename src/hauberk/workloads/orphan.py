@@ -7,7 +7,6 @@ from datetime import datetime
 from hauberk.model.kind import Object
 from hauberk.workloads import condition
 from hauberk.workloads.action import Action, Again, Delete, Emit, Update
-from hauberk.workloads.clock import seconds_since
 from hauberk.workloads.ownership import is_deleting
 from hauberk.workloads.pod import is_terminal
 
@@ -19,8 +18,8 @@ PATIENCE = 40.0
 class Observed:
     pod: Object
     node_exists: bool
-    missing_since: str
-    """When the node was first not found, RFC 3339; empty if it exists."""
+    missing: float
+    """Seconds since the node was first not found, by a clock that nobody sets."""
 
 
 def reconcile(seen: Observed, now: datetime) -> list[Action]:
@@ -30,7 +29,7 @@ def reconcile(seen: Observed, now: datetime) -> list[Action]:
         return [Delete("Pod", pod, grace_period_seconds=0)] if is_deleting(pod) else []
     if seen.node_exists:
         return []
-    left = PATIENCE - seconds_since(seen.missing_since, now)
+    left = PATIENCE - seen.missing
     if left > 0:
         return [Again(left)]
     message = f"node {node} no longer exists"

@@ -124,6 +124,8 @@ def _refusal(pod: Object, node: Object, on_it: list[Object]) -> str:
     spec = node.get("spec") or {}
     if not condition.holds((node.get("status") or {}).get("conditions"), "Ready"):
         return "node(s) were not ready"
+    if condition.holds((node.get("status") or {}).get("conditions"), "DiskPressure"):
+        return "node(s) had disk pressure"
     if spec.get("unschedulable"):
         return "node(s) were unschedulable"
     for taint in spec.get("taints") or ():
