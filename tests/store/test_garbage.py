@@ -58,12 +58,21 @@ async def test_dependents_go_before_their_owner_in_the_foreground(client: HttpCl
     await gone(client, CONFIG_MAP, "default", "owner")
 
 
-async def test_orphans_stay(client: HttpClient) -> None:
-    owner = await client.create(CONFIG_MAP, config_map("owner"))
-    await client.create(CONFIG_MAP, config_map("child", owner))
-    await client.delete(CONFIG_MAP, "default", "owner", propagation="Orphan")
-    await gone(client, CONFIG_MAP, "default", "owner")
-    assert not (await client.get(CONFIG_MAP, "default", "child"))["metadata"].get("ownerReferences")
+@pytest.mark.parametrize("names", ["a b", "owner child"])
+async def test_orphans_stay(client: HttpClient, names: str) -> None:
+    """Whichever the collector comes to first."""
+    first, second = names.split()
+    owner = await client.create(CONFIG_MAP, config_map(first))
+    await client.create(CONFIG_MAP, config_map(second, owner))
+    await client.delete(CONFIG_MAP, "default", first, propagation="Orphan")
+    await gone(client, CONFIG_MAP, "default", first)
+    assert not (await client.get(CONFIG_MAP, "default", second))["metadata"].get("ownerReferences")
+    # What is deleted later makes the collector look over everything again.
+    other = await client.create(CONFIG_MAP, config_map("other"))
+    await client.create(CONFIG_MAP, config_map("others", other))
+    await client.delete(CONFIG_MAP, "default", "other")
+    await gone(client, CONFIG_MAP, "default", "others")
+    assert await client.get(CONFIG_MAP, "default", second)
 
 
 async def test_a_finalizer_holds_and_none_can_be_added_late(client: HttpClient) -> None:

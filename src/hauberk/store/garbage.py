@@ -45,7 +45,10 @@ class GarbageCollector:
     async def sweep(self) -> None:
         """Look over everything once. Raises `ApiError` if the store cannot be written."""
         dependents = self._dependents()
-        for kind, stored in list(self._everything()):
+        for kind, seen in list(self._everything()):
+            stored = self._objects.storage.get(seen.key)
+            if stored is None:
+                continue
             metadata = stored.object["metadata"]
             finalizers = metadata.get("finalizers") or ()
             if metadata.get("deletionTimestamp") and ORPHAN in finalizers:
@@ -79,11 +82,20 @@ class GarbageCollector:
         return found
 
     async def _orphan(self, kind: Kind, owner: Stored, dependents: list[tuple[Kind, Stored]]) -> None:
+        """Let go of the dependents; of the owner only when none of them has met another change meanwhile."""
         uid = owner.object["metadata"]["uid"]
         for dependent_kind, dependent in dependents:
             left = [o for o in dependent.object["metadata"]["ownerReferences"] if o.get("uid") != uid]
             await self._set_metadata(dependent_kind, dependent, "ownerReferences", left)
-        await self._drop_finalizer(kind, owner, ORPHAN)
+        if any(self._is_owned(dependent.key, uid) for _, dependent in dependents):
+            self._wake.set()
+        else:
+            await self._drop_finalizer(kind, owner, ORPHAN)
+
+    def _is_owned(self, key: Key, uid: str) -> bool:
+        stored = self._objects.storage.get(key)
+        owners = stored.object["metadata"].get("ownerReferences") or () if stored else ()
+        return any(owner.get("uid") == uid for owner in owners)
 
     async def _delete_in_front(
         self, kind: Kind, owner: Stored, dependents: list[tuple[Kind, Stored]]
@@ -115,7 +127,7 @@ class GarbageCollector:
         if living and len(living) < len(owners):
             await self._set_metadata(kind, stored, "ownerReferences", living)
         elif not living and not stored.object["metadata"].get("deletionTimestamp"):
-            await self._delete(kind, stored, "Background")
+            await self._delete(kind, stored, "Background", str(stored.revision))
 
     def _lives(self, owner: Object, namespace: str) -> bool:
         kind = self._objects.registry.find_kind(owner.get("apiVersion", ""), owner.get("kind", ""))
@@ -125,8 +137,9 @@ class GarbageCollector:
         stored = self._objects.storage.get(key)
         return stored is not None and stored.object["metadata"]["uid"] == owner.get("uid")
 
-    async def _delete(self, kind: Kind, stored: Stored, propagation: str) -> None:
-        options = DeleteOptions(propagation=propagation, uid=stored.object["metadata"]["uid"])
+    async def _delete(self, kind: Kind, stored: Stored, propagation: str, version: str = "") -> None:
+        uid = stored.object["metadata"]["uid"]
+        options = DeleteOptions(propagation=propagation, uid=uid, resource_version=version)
         await _if_there(self._objects.delete(kind, stored.key.namespace, stored.key.name, options))
 
     async def _drop_finalizer(self, kind: Kind, stored: Stored, finalizer: str) -> None:
