@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
+import shutil
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -24,8 +27,14 @@ from hauberk.store.bootstrap import bootstrap
 from hauberk.store.database import Database, open_database
 from hauberk.store.encryption import generate_sealer
 from hauberk.store.http_client import HttpClient
-from hauberk.store.kubeconfig import Connection
+from hauberk.store.kubeconfig import Connection, format_kubeconfig
 from hauberk.store.server import ApiServer
+
+CURRENT_KUBECTL = Path("build/kubectl/kubectl")
+"""Where `make kubectl-current` puts it."""
+
+Kubectl = Callable[..., Awaitable[str]]
+"""Runs kubectl with these arguments, expects `code` (0), and gives what it printed."""
 
 
 class Authority:
@@ -162,3 +171,48 @@ async def port(server: ApiServer, authority: Authority, tmp_path: Path) -> Async
 async def client(port: int, authority: Authority) -> AsyncIterator[HttpClient]:
     async with HttpClient(authority.connection(port, "admin", "system:masters")) as found:
         yield found
+
+
+@pytest.fixture(scope="session", params=["installed", "debian", "current"])
+def kubectl_program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The one on this machine; Debian's, unpacked beside it; a current one, if it was built."""
+    if request.param == "installed":
+        if not shutil.which("kubectl"):
+            pytest.skip("no kubectl is installed here")
+        return "kubectl"
+    if request.param == "current":
+        if not CURRENT_KUBECTL.exists():
+            pytest.skip(f"no current kubectl at {CURRENT_KUBECTL}: `make kubectl-current` builds it")
+        return str(CURRENT_KUBECTL.absolute())
+    directory = tmp_path_factory.mktemp("debian")
+    got = subprocess.run(["apt-get", "download", "kubernetes-client"], cwd=directory, capture_output=True)
+    packages = list(directory.glob("*.deb"))
+    if got.returncode or not packages:
+        pytest.skip(f"Debian's kubernetes-client cannot be had here: {got.stderr.decode().strip()}")
+    subprocess.run(["dpkg", "-x", packages[0], directory], check=True)
+    return str(directory / "usr/bin/kubectl")
+
+
+@pytest.fixture
+def kubectl(kubectl_program: str, port: int, authority: Authority, tmp_path: Path) -> Kubectl:
+    """kubectl as an administrator; what it writes to standard error comes with the rest."""
+    config = tmp_path / "kubeconfig"
+    config.write_text(format_kubeconfig(authority.connection(port, "admin", "system:masters")))
+    environment = {**os.environ, "KUBECONFIG": str(config), "HOME": str(tmp_path)}
+
+    async def run(*arguments: str, stdin: str = "", code: int = 0, editor: str = "") -> str:
+        process = await asyncio.create_subprocess_exec(
+            kubectl_program,
+            *arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**environment, "EDITOR": editor},
+            cwd=tmp_path,
+        )
+        async with asyncio.timeout(60):
+            out, _ = await process.communicate(stdin.encode())
+        assert process.returncode == code, out.decode()
+        return out.decode()
+
+    return run

@@ -1,15 +1,10 @@
-"""A real kubectl against the server: the one on this machine, and Debian's if it can be had."""
+"""A real kubectl against the server: a day's work with it."""
 
 import asyncio
-import os
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.store.conftest import Authority
-
-from hauberk.store.kubeconfig import format_kubeconfig
+from tests.store.conftest import Kubectl
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: bank}\n"
 MANIFEST = """
@@ -51,51 +46,11 @@ spec:
 """
 GADGET = "apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: g, namespace: bank}\nspec: {size: 3}\n"
 
-Kubectl = Callable[..., Awaitable[str]]
-
 
 @pytest.fixture
 def location(tmp_path: Path) -> str:
     """What these tests look at is the same over every database."""
     return str(tmp_path / "store.db")
-
-
-@pytest.fixture(scope="session")
-def debian_kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Unpacked beside the installed one, which is newer."""
-    directory = tmp_path_factory.mktemp("debian")
-    got = subprocess.run(["apt-get", "download", "kubernetes-client"], cwd=directory, capture_output=True)
-    packages = list(directory.glob("*.deb"))
-    if got.returncode or not packages:
-        pytest.skip(f"Debian's kubernetes-client cannot be had here: {got.stderr.decode().strip()}")
-    subprocess.run(["dpkg", "-x", packages[0], directory], check=True)
-    return str(directory / "usr/bin/kubectl")
-
-
-@pytest.fixture(params=["installed", "debian"])
-async def kubectl(
-    request: pytest.FixtureRequest, port: int, authority: Authority, tmp_path: Path
-) -> AsyncIterator[Kubectl]:
-    program = "kubectl" if request.param == "installed" else request.getfixturevalue("debian_kubectl")
-    config = tmp_path / "kubeconfig"
-    config.write_text(format_kubeconfig(authority.connection(port, "admin", "system:masters")))
-    environment = {**os.environ, "KUBECONFIG": str(config), "HOME": str(tmp_path)}
-
-    async def run(*arguments: str, stdin: str = "", code: int = 0, editor: str = "") -> str:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**environment, "EDITOR": editor},
-        )
-        async with asyncio.timeout(30):
-            out, _ = await process.communicate(stdin.encode())
-        assert process.returncode == code, out.decode()
-        return out.decode()
-
-    yield run
 
 
 async def test_a_days_work(kubectl: Kubectl) -> None:

@@ -55,6 +55,8 @@ class Kind:
     """Of `status`, `scale`, `log`, `exec`, `token`, `eviction`, `binding`, `approval`, `finalize`."""
     columns: Sequence[Column] = ()
     """Printed after NAME; AGE is added last."""
+    only_these_columns: bool = False
+    """Whether NAME and AGE are not added."""
     selectable_fields: tuple[str, ...] = ()
     """Field selectors beyond `metadata.name` and `metadata.namespace`."""
     storage_version: str = ""

@@ -2,8 +2,16 @@
 
 from typing import Any
 
-from hauberk.model.kind import Kind, Object
+from hauberk.model.kind import Column, Kind, Object
 from hauberk.store import status
+from hauberk.store.tables import AGE, NAME
+
+SCALE_COLUMNS = (
+    NAME,
+    Column("Desired", "integer", lambda scale: scale["spec"]["replicas"], 0, "Replicas that are wanted."),
+    Column("Available", "integer", lambda scale: scale["status"]["replicas"], 0, "Replicas that there are."),
+    AGE,
+)
 
 
 def scale_of(obj: Object) -> Object:

@@ -29,12 +29,12 @@ from hauberk.store.objects import Admission, DeleteOptions, Objects, Options, Se
 from hauberk.store.registry import Registry, resource_name
 from hauberk.store.request_info import RequestInfo, parse_request
 from hauberk.store.reviews import Reviews
-from hauberk.store.scale import scale_of
+from hauberk.store.scale import SCALE_COLUMNS, scale_of
 from hauberk.store.service_account_tokens import SIGNING_KEYS, TokenIssuer, load_token_issuer
 from hauberk.store.service_addresses import ServiceAddresses
 from hauberk.store.storage import Storage, Stored
 from hauberk.store.subresources import bind_pod, evict_pod, patched_scale, request_token, update_scale
-from hauberk.store.tables import partial_metadata, table
+from hauberk.store.tables import partial_metadata, table, table_of
 from hauberk.store.user import AUTHENTICATED, Authorizer, User
 from hauberk.store.watching import WatchRequest, encode_bookmark, encode_event, stream
 
@@ -363,7 +363,10 @@ class ApiServer:
         key = call.key
         match call.info.verb:
             case "get":
-                return _json(scale_of(self.objects.get(kind, key.namespace, key.name).object))
+                scale = scale_of(self.objects.get(kind, key.namespace, key.name).object)
+                if call.form.as_kind == "Table":
+                    return _json(table_of(SCALE_COLUMNS, [scale], now=datetime.now(UTC)))
+                return _json(scale)
             case "update":
                 body = parse_object(*await _body(call.http))
                 return _json(

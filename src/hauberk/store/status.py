@@ -123,9 +123,8 @@ def to_status(error: ApiError) -> Object:
         "message": error.message,
         "reason": error.reason,
         "code": error.code,
+        "details": error.details,  # always: kubectl does not look whether they are there
     }
-    if error.details:
-        status["details"] = error.details
     return status
 
 

@@ -4,22 +4,42 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from hauberk.model.kind import Kind, Object
+from hauberk.model.kind import Column, Kind, Object
 
-NAME_DESCRIPTION = "Name must be unique within a namespace."
-AGE_DESCRIPTION = "Time since the object was created."
+NAME = Column(
+    "Name", "string", lambda obj: obj["metadata"]["name"], 0, "Name must be unique within a namespace."
+)
+AGE = Column(
+    "Age",
+    "date",
+    lambda obj: obj["metadata"].get("creationTimestamp"),
+    0,
+    "Time since the object was created.",
+)
 
 
 def table(
     kind: Kind, objects: Sequence[Object], *, now: datetime, version: str = "v1", include: str = "Metadata"
 ) -> Object:
     """A Table of `objects`; `include` is `None`, `Metadata` or `Object`."""
+    return table_of(_columns(kind), objects, now=now, version=version, include=include)
+
+
+def table_of(
+    columns: Sequence[Column],
+    objects: Sequence[Object],
+    *,
+    now: datetime,
+    version: str = "v1",
+    include: str = "Metadata",
+) -> Object:
+    """A Table with just these columns."""
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": {},
-        "columnDefinitions": _definitions(kind),
-        "rows": [_row(kind, obj, now, version, include) for obj in objects],
+        "columnDefinitions": [_definition(column) for column in columns],
+        "rows": [_row(columns, obj, now, version, include) for obj in objects],
     }
 
 
@@ -58,37 +78,28 @@ def human_age(seconds: float) -> str:
     return f"{days // 365}y"
 
 
-def _definitions(kind: Kind) -> list[Object]:
-    columns = [_definition("Name", "string", "name", NAME_DESCRIPTION, 0)]
-    columns += [
-        _definition(c.name, "string" if c.type == "date" else c.type, "", c.description, c.priority)
-        for c in kind.columns
-        if c.name.lower() != "age"
-    ]
-    # The age comes before what only -o wide shows, as kubectl's readers know it.
-    return [
-        *columns[: _visible(kind)],
-        _definition("Age", "string", "", AGE_DESCRIPTION, 0),
-        *columns[_visible(kind) :],
-    ]
+def _columns(kind: Kind) -> list[Column]:
+    """NAME first, AGE after what is always shown, then what only `-o wide` shows."""
+    if kind.only_these_columns:
+        return list(kind.columns)
+    own = [column for column in kind.columns if column.name.lower() != "age"]
+    shown = [column for column in own if column.priority == 0]
+    wide = [column for column in own if column.priority > 0]
+    return [NAME, *shown, AGE, *wide]
 
 
-def _visible(kind: Kind) -> int:
-    """How many columns, the name among them, stand before the age."""
-    columns = [c for c in kind.columns if c.name.lower() != "age"]
-    first = next((i for i, c in enumerate(columns) if c.priority > 0), len(columns))
-    return 1 + first if all(c.priority > 0 for c in columns[first:]) else 1 + len(columns)
+def _definition(column: Column) -> Object:
+    return {
+        "name": column.name,
+        "type": "string" if column.type == "date" else column.type,
+        "format": "name" if column.name == "Name" else "",
+        "description": column.description,
+        "priority": column.priority,
+    }
 
 
-def _definition(name: str, type_: str, format_: str, description: str, priority: int) -> Object:
-    return {"name": name, "type": type_, "format": format_, "description": description, "priority": priority}
-
-
-def _row(kind: Kind, obj: Object, now: datetime, version: str, include: str) -> Object:
-    cells: list[Any] = [obj["metadata"]["name"]]
-    cells += [_cell(c.type, c.value, obj, now) for c in kind.columns if c.name.lower() != "age"]
-    cells.insert(_visible(kind), _age(obj["metadata"].get("creationTimestamp"), now))
-    row: Object = {"cells": cells}
+def _row(columns: Sequence[Column], obj: Object, now: datetime, version: str, include: str) -> Object:
+    row: Object = {"cells": [_cell(column.type, column.value, obj, now) for column in columns]}
     if include == "Object":
         row["object"] = obj
     elif include == "Metadata":

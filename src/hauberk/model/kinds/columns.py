@@ -219,6 +219,20 @@ def event_last_seen(event: Object) -> str:
     return str(last or event["metadata"].get("creationTimestamp") or "")
 
 
+def event_first_seen(event: Object) -> str:
+    """When it happened first."""
+    first = event.get("firstTimestamp") or event.get("eventTime")
+    return str(first or event["metadata"].get("creationTimestamp") or "")
+
+
+def event_source(event: Object) -> str:
+    """The component that told of it, and on which host."""
+    source = event.get("source") or {}
+    component = source.get("component") or event.get("reportingComponent") or ""
+    host = source.get("host") or event.get("reportingInstance") or ""
+    return f"{component}, {host}" if host else str(component)
+
+
 def slice_ports(obj: Object) -> str:
     """Port numbers of an EndpointSlice."""
     return ",".join(str(port.get("port", "*")) for port in obj.get("ports") or []) or "<unset>"
