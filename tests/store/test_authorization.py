@@ -264,6 +264,31 @@ async def created(people: People, kind: Kind, *objects: Object) -> None:
         await people.admin.create(kind, obj)
 
 
+SELECTING = (
+    "metadata.namespace!=x\\,metadata.name=a",
+    "metadata.name!=x\\,metadata.name=a",
+    "metadata.name!=a",
+    "metadata.name=a\\,",
+    "metadata.name=b",
+)
+"""Not one of these selects `a` alone, whatever it looks like."""
+
+
+async def test_a_right_to_one_name_is_no_right_to_a_list(people: People) -> None:
+    await people.admin.create(CONFIG_MAP, config_map("b"))
+    await people.admin.create(ROLE, role("r", rule(["list", "watch"], ["configmaps"], resourceNames=["a"])))
+    await people.admin.create(ROLE_BINDING, binding("r", "Role", "r", user("ann")))
+    ann = people.of("ann")
+    only = await ann.list(CONFIG_MAP, "bank", field_selector="metadata.name=a")
+    assert [item["metadata"]["name"] for item in only.items] == ["a"]
+    for selector in SELECTING:
+        await refused(ann.list(CONFIG_MAP, "bank", field_selector=selector))
+    watched = await ann.raw("GET", "/api/v1/watch/namespaces/bank/configmaps/a?timeoutSeconds=1")
+    assert watched["object"]["metadata"]["name"] == "a"  # one event, not one for each
+    await refused(ann.raw("GET", "/api/v1/watch/namespaces/bank/configmaps?timeoutSeconds=1"))
+    await refused(ann.raw("GET", "/api/v1/watch/namespaces/bank/configmaps/b?timeoutSeconds=1"))
+
+
 async def test_a_node_obtains_only_what_its_pods_reference(people: People) -> None:
     node = people.of("system:node:one", "system:nodes")
     await created(people, NODE, {"metadata": {"name": "two"}})
@@ -310,6 +335,8 @@ async def test_a_node_obtains_only_what_its_pods_reference(people: People) -> No
     await refused(node.list(POD))
     await refused(node.list(POD, field_selector="spec.nodeName=two"))
     await refused(node.list(POD, field_selector="spec.nodeName!=one"))
+    await refused(node.list(POD, field_selector="metadata.name!=x\\,spec.nodeName=one"))
+    await refused(node.list(SECRET, "bank", field_selector="metadata.name!=x\\,metadata.name=volume"))
     await refused(node.get(POD, "bank", "theirs"))
     await node.patch(POD, "bank", "mine", {"status": {"phase": "Running"}}, subresource="status")
     await refused(node.patch(POD, "bank", "theirs", {"status": {"phase": "Running"}}, subresource="status"))

@@ -11,6 +11,7 @@ from hauberk.model.kind import Object
 from hauberk.store.client import ApiError
 from hauberk.store.database import Key
 from hauberk.store.request_info import RequestInfo
+from hauberk.store.selectors import FieldSelector, SelectorError, field_terms
 from hauberk.store.storage import Storage
 from hauberk.store.user import Authorizer, Decision, User
 
@@ -85,11 +86,10 @@ class NodeAuthorizer:
 
     def _pods(self, node: str, request: RequestInfo, field_selector: str) -> Decision:
         if request.verb in {"list", "watch"}:
-            wanted = f"spec.nodeName={node}"
-            terms = [term.strip().replace("==", "=") for term in field_selector.split(",")]
-            if wanted in terms or (request.name and self._bound(node, request)):
+            if _selects_node(field_selector, node) or (request.name and self._bound(node, request)):
                 return Decision(True, f'node "{node}", its own pods')
-            return Decision(False, f"a node may only list and watch its own pods: fieldSelector={wanted}")
+            wanted = f"fieldSelector=spec.nodeName={node}"
+            return Decision(False, f"a node may only list and watch its own pods: {wanted}")
         allowed = (request.verb == "get" and not request.subresource) or (
             request.verb in {"get", "update", "patch"} and request.subresource == "status"
         )
@@ -122,6 +122,14 @@ class NodeAuthorizer:
             False,
             f'no relation found between node "{node}" and this object: no pod bound to it references it',
         )
+
+
+def _selects_node(field_selector: str, node: str) -> bool:
+    """Whether a field selector holds a list to the pods bound to `node`."""
+    try:
+        return FieldSelector(field_terms(field_selector)).value_of("spec.nodeName") == node
+    except SelectorError:
+        return False
 
 
 def admit(user: User, request: RequestInfo, new: Object) -> None:

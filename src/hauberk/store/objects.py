@@ -22,6 +22,7 @@ from hauberk.store.registry import Registry, resource_name
 from hauberk.store.schema import conform
 from hauberk.store.selectors import (
     FieldSelector,
+    FieldTerm,
     LabelSelector,
     SelectorError,
     parse_field_selector,
@@ -90,6 +91,11 @@ class Selection:
             return cls(parse_label_selector(labels), parse_field_selector(fields, kind.selectable_fields))
         except SelectorError as error:
             raise status.bad_request(str(error)) from error
+
+    def named(self, name: str) -> "Selection":
+        """Of these only the one of that name."""
+        terms = (FieldTerm("metadata.name", name, True), *self.fields.terms)
+        return Selection(self.labels, FieldSelector(terms))
 
     @property
     def everything(self) -> bool:

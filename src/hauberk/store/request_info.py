@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hauberk.store.selectors import FieldSelector, SelectorError, field_terms
+
 VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -42,7 +44,7 @@ def parse_request(method: str, path: str, query: Mapping[str, str]) -> RequestIn
         group, version, parts = parts[1], parts[2], parts[3:]
     else:
         return other
-    if parts[0] == "watch" and len(parts) > 1:
+    if parts[0] == "watch" and len(parts) > 1 and verb == "get":
         verb, parts = "watch", parts[1:]
     namespace = ""
     if parts[0] == "namespaces" and not group and len(parts) in {1, 2}:
@@ -57,8 +59,8 @@ def parse_request(method: str, path: str, query: Mapping[str, str]) -> RequestIn
     subresource, rest = parts[2] if len(parts) > 2 else "", "/".join(parts[3:])
     if rest and path.endswith("/"):
         rest += "/"
-    if not name and verb == "get":
-        verb = "watch" if query.get("watch") in {"true", "1"} else "list"
+    if not name and verb in {"get", "watch"}:
+        verb = "watch" if verb == "watch" or query.get("watch") in {"true", "1"} else "list"
         selected = _selected_name(query.get("fieldSelector", ""))
         return RequestInfo(verb, path, group, version, namespace, resource, selected)
     if not name and verb == "delete":
@@ -68,8 +70,7 @@ def parse_request(method: str, path: str, query: Mapping[str, str]) -> RequestIn
 
 def _selected_name(field_selector: str) -> str:
     """`metadata.name=x` makes a list or watch one of that name, for authorization."""
-    for term in field_selector.split(","):
-        field, equals, value = term.partition("=")
-        if field.strip() == "metadata.name" and equals:
-            return value.removeprefix("=").strip()
-    return ""
+    try:
+        return FieldSelector(field_terms(field_selector)).value_of("metadata.name") or ""
+    except SelectorError:
+        return ""  # refused as what it is, once it is known who asks

@@ -215,6 +215,18 @@ class FieldSelector:
 
 def parse_field_selector(text: str, selectable: Sequence[str]) -> FieldSelector:
     """`spec.nodeName=a,status.phase!=Failed`; only `selectable` paths. Raises `SelectorError`."""
+    terms = field_terms(text)
+    for term in terms:
+        if term.path not in {"metadata.name", "metadata.namespace", *selectable}:
+            raise SelectorError(
+                f'"{term.path}" is not a known field selector: only '
+                f'"metadata.name", "metadata.namespace"' + "".join(f', "{s}"' for s in selectable)
+            )
+    return FieldSelector(terms)
+
+
+def field_terms(text: str) -> tuple[FieldTerm, ...]:
+    """What a field selector says, of whatever fields. Raises `SelectorError`."""
     terms = []
     for part in re.split(r"(?<!\\),", text):
         if not part.strip():
@@ -223,14 +235,9 @@ def parse_field_selector(text: str, selectable: Sequence[str]) -> FieldSelector:
         if match is None:
             raise SelectorError(f"invalid selector: '{text}'; can't understand '{part}'")
         path, operator, value = match.groups()
-        if path not in {"metadata.name", "metadata.namespace", *selectable}:
-            raise SelectorError(
-                f'"{path}" is not a known field selector: only '
-                f'"metadata.name", "metadata.namespace"' + "".join(f', "{s}"' for s in selectable)
-            )
         value = re.sub(r"\\([\\,=])", r"\1", value.strip())
         terms.append(FieldTerm(path, value, operator != "!="))
-    return FieldSelector(tuple(terms))
+    return tuple(terms)
 
 
 def _field(obj: Object, path: str) -> str:

@@ -628,7 +628,11 @@ async def _delete_options(call: Call) -> DeleteOptions:
 
 
 def _selection(call: Call, kind: Kind) -> Selection:
-    return Selection.parse(kind, call.query.get("labelSelector", ""), call.query.get("fieldSelector", ""))
+    """What is asked for; never more than the one name that authorization has looked at, if it has."""
+    selection = Selection.parse(
+        kind, call.query.get("labelSelector", ""), call.query.get("fieldSelector", "")
+    )
+    return selection.named(call.info.name) if call.info.name else selection
 
 
 def _integer(query: Mapping[str, str], name: str) -> int:
