@@ -45,7 +45,7 @@ def outbound_cluster(
         connect_timeout=duration_pb2.Duration(seconds=10),
         ignore_health_on_host_removal=True,
     )
-    if view.service.headless:
+    if view.service.follows_caller:
         cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
         cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     else:
@@ -54,7 +54,7 @@ def outbound_cluster(
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     _protect(cluster, view, port, subset, policy, mesh)
     _speak(cluster, port.protocol, policy, gateway=gateway)
-    policy.apply(cluster, headless=view.service.headless)
+    policy.apply(cluster, follows_caller=view.service.follows_caller)
     return cluster
 
 
@@ -113,7 +113,7 @@ def _protect(
     sni = f"outbound_.{port.number}_.{subset.name if subset else ''}_.{view.service.host}"
     http2 = port.protocol.is_http2 or policy.upgrade_to_http2
     socket = tls.upstream_socket(identities, sni, alpn(port.protocol, http2=http2))
-    if view.service.headless:
+    if view.service.follows_caller:
         cluster.transport_socket.CopyFrom(socket)
         return
     mutual = cluster.transport_socket_matches.add(name="tlsMode-istio", transport_socket=socket)

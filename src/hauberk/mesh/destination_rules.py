@@ -81,9 +81,9 @@ class TrafficPolicy:
             options["max_requests_per_connection"] = {"value": http["maxRequestsPerConnection"]}
         return options
 
-    def apply(self, cluster: Any, *, headless: bool) -> None:
+    def apply(self, cluster: Any, *, follows_caller: bool) -> None:
         """Write everything but TLS and the protocol into a cluster."""
-        if not headless:
+        if not follows_caller:
             self._balance(cluster)
         tcp = self.connection_pool.get("tcp") or {}
         http = self.connection_pool.get("http") or {}

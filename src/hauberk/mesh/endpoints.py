@@ -27,7 +27,9 @@ def load_assignment(
             )
         _add(localities[endpoint.zone], endpoint, number)
     for locality in assignment.endpoints:
-        locality.load_balancing_weight.value = len(locality.lb_endpoints)
+        locality.load_balancing_weight.value = sum(
+            one.load_balancing_weight.value for one in locality.lb_endpoints
+        )
     return assignment
 
 
@@ -36,7 +38,7 @@ def _in_subset(endpoint: Endpoint, subset: Subset) -> bool:
 
 
 def _add(locality: endpoint_components_pb2.LocalityLbEndpoints, endpoint: Endpoint, number: int) -> None:
-    added = locality.lb_endpoints.add(load_balancing_weight={"value": 1})
+    added = locality.lb_endpoints.add(load_balancing_weight={"value": endpoint.weight})
     added.endpoint.address.CopyFrom(socket_address(endpoint.address, number))
     if endpoint.workload is None:
         return

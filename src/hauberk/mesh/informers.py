@@ -22,6 +22,8 @@ WATCHED: tuple[Kind, ...] = (
     kinds.DESTINATION_RULE,
     kinds.ISTIO_GATEWAY,
     kinds.SIDECAR,
+    kinds.SERVICE_ENTRY,
+    kinds.WORKLOAD_ENTRY,
     kinds.PEER_AUTHENTICATION,
     kinds.AUTHORIZATION_POLICY,
     kinds.TELEMETRY,

@@ -79,7 +79,8 @@ def detect(listener: listener_pb2.Listener) -> None:
 
 def _addresses(view: ServiceView, port: ServicePort) -> Iterator[tuple[str, int]]:
     if not view.service.headless:
-        yield view.service.address, port.number
+        for address in view.service.addresses:
+            yield address, port.number
         return
     seen: dict[tuple[str, int], None] = {}
     for endpoint in view.endpoints:

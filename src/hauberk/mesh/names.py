@@ -25,7 +25,7 @@ def dns_names(views: Iterable[ServiceView]) -> dict[str, tuple[str, ...]]:
     for view in views:
         service = view.service
         if not service.headless:
-            table[service.host] = (service.address,)
+            table[service.host] = service.addresses
             continue
         addresses = tuple(dict.fromkeys(endpoint.address for endpoint in view.endpoints))
         if addresses:

@@ -11,21 +11,61 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hauberk.mesh.protocol import Protocol, select_protocol
+from hauberk.mesh.facts import (
+    GATEWAY_API,
+    HAUBERK,
+    NETWORKING,
+    SECURITY,
+    TELEMETRY,
+    Configuration,
+    ContainerPort,
+    Endpoint,
+    EndpointSlice,
+    Key,
+    Labels,
+    Mesh,
+    ObjectKey,
+    Service,
+    ServicePort,
+    ServiceView,
+    Workload,
+    exported,
+    host_of,
+)
+from hauberk.mesh.protocol import select_protocol
+from hauberk.mesh.service_entries import entry_views
 from hauberk.model.credential import Credential, parse_secret
 from hauberk.model.kind import Object
 
-Key = tuple[str, str]
-"""Namespace and name."""
-
-ObjectKey = tuple[str, str, str, str]
-"""API group, kind, namespace and name."""
-
-NETWORKING = "networking.istio.io"
-SECURITY = "security.istio.io"
-GATEWAY_API = "gateway.networking.k8s.io"
-TELEMETRY = "telemetry.istio.io"
-HAUBERK = "hauberk.io"
+__all__ = [
+    "CONFIGURATION_KINDS",
+    "GATEWAY_ANNOTATION",
+    "GATEWAY_API",
+    "HAUBERK",
+    "NETWORKING",
+    "SECURITY",
+    "TELEMETRY",
+    "Configuration",
+    "ContainerPort",
+    "Endpoint",
+    "EndpointSlice",
+    "Key",
+    "Labels",
+    "Mesh",
+    "ObjectKey",
+    "Registry",
+    "Service",
+    "ServicePort",
+    "ServiceView",
+    "Workload",
+    "exported",
+    "host_of",
+    "object_key",
+    "parse_endpoint_slice",
+    "parse_service",
+    "parse_workload",
+]
+"""The facts are found here too, beside what holds them."""
 
 CONFIGURATION_KINDS = frozenset(
     {
@@ -33,6 +73,8 @@ CONFIGURATION_KINDS = frozenset(
         (NETWORKING, "DestinationRule"),
         (NETWORKING, "Gateway"),
         (NETWORKING, "Sidecar"),
+        (NETWORKING, "ServiceEntry"),
+        (NETWORKING, "WorkloadEntry"),
         (SECURITY, "PeerAuthentication"),
         (SECURITY, "AuthorizationPolicy"),
         (TELEMETRY, "Telemetry"),
@@ -52,166 +94,6 @@ GATEWAY_ANNOTATION = "hauberk.io/gateway"
 
 
 @dataclass(frozen=True, slots=True)
-class Mesh:
-    """What holds for the whole mesh."""
-
-    trust_domain: str = "cluster.local"
-    cluster_domain: str = "cluster.local"
-    root_namespace: str = "istio-system"
-    """Policies in this namespace without a selector apply everywhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServicePort:
-    """A port of a service. `target` is the number or the name of the container's port."""
-
-    number: int
-    name: str
-    protocol: Protocol
-    target: int | str
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A Kubernetes Service. `address` is empty for a headless one."""
-
-    namespace: str
-    name: str
-    host: str
-    address: str
-    ports: tuple[ServicePort, ...]
-    selector: Labels
-    export_to: frozenset[str]
-    publish_not_ready: bool = False
-
-    @property
-    def key(self) -> Key:
-        return self.namespace, self.name
-
-    @property
-    def headless(self) -> bool:
-        """Named by its endpoints' addresses, not by one of its own."""
-        return not self.address
-
-    def port(self, number: int) -> ServicePort | None:
-        return next((port for port in self.ports if port.number == number), None)
-
-    def visible_to(self, namespace: str) -> bool:
-        """Whether `exportTo` lets that namespace see it; everybody does unless it is said."""
-        return exported(self.export_to, self.namespace, namespace)
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """A set of labels that can be hashed and compared."""
-
-    items: frozenset[tuple[str, str]] = frozenset()
-
-    @classmethod
-    def of(cls, labels: Mapping[str, str] | None) -> Labels:
-        return cls(frozenset((labels or {}).items()))
-
-    def matches(self, labels: Labels) -> bool:
-        """Whether `labels` has all of these."""
-        return self.items <= labels.items
-
-    def get(self, key: str, default: str = "") -> str:
-        return next((value for name, value in self.items if name == key), default)
-
-    def __bool__(self) -> bool:
-        return bool(self.items)
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerPort:
-    """A port that a container declares."""
-
-    number: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """A pod, as far as the mesh cares."""
-
-    namespace: str
-    name: str
-    address: str
-    labels: Labels
-    service_account: str
-    ports: tuple[ContainerPort, ...]
-    gateway: bool
-    meshed: bool
-    """Has a proxy, hence proves its identity and can be reached with mutual TLS."""
-
-    @property
-    def key(self) -> Key:
-        return self.namespace, self.name
-
-    def spiffe_id(self, mesh: Mesh) -> str:
-        return f"spiffe://{mesh.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address that serves a service; `ports` maps the service port's name to the number listened on."""
-
-    address: str
-    ports: tuple[tuple[str, int], ...]
-    ready: bool
-    hostname: str
-    zone: str
-    workload: Workload | None = None
-
-    def port(self, name: str) -> int | None:
-        return next((number for port, number in self.ports if port == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSlice:
-    """A parsed `discovery.k8s.io/v1` EndpointSlice."""
-
-    service: Key
-    endpoints: tuple[Endpoint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceView:
-    """A service with its endpoints, each with the workload behind it: all that its resources derive from."""
-
-    service: Service
-    endpoints: tuple[Endpoint, ...]
-
-    def identities(self, mesh: Mesh) -> tuple[str, ...]:
-        """The SPIFFE IDs that may answer for this service."""
-        workloads = (endpoint.workload for endpoint in self.endpoints)
-        return tuple(
-            sorted({workload.spiffe_id(mesh) for workload in workloads if workload and workload.meshed})
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Configuration:
-    """An object of Istio or the Gateway API: where it is, and what it says. Compared by identity."""
-
-    group: str
-    kind: str
-    namespace: str
-    name: str
-    labels: Labels
-    created: str
-    generation: int
-    spec: Mapping[str, Any]
-
-    @property
-    def key(self) -> Key:
-        return self.namespace, self.name
-
-    def same(self, other: Configuration) -> bool:
-        return self.spec == other.spec and self.labels == other.labels and self.generation == other.generation
-
-
-@dataclass(frozen=True, slots=True)
 class Registry:
     """All facts at one moment."""
 
@@ -223,7 +105,9 @@ class Registry:
     credentials: Mapping[Key, Credential | str] = field(default_factory=dict)
     """Secrets that hold certificates, or what is wrong with them."""
     views: Mapping[str, ServiceView] = field(default_factory=dict)
-    """By the service's host, in order."""
+    """By the service's host, in order; Kubernetes Services come before ServiceEntries of the same host."""
+    entry_hosts: frozenset[str] = frozenset()
+    """Hosts of ServiceEntries in `views`."""
     slices_of: Mapping[Key, frozenset[Key]] = field(default_factory=dict)
     served_at: Mapping[str, frozenset[Key]] = field(default_factory=dict)
     """The services that an address is an endpoint of."""
@@ -259,12 +143,30 @@ class _Update:
             self._upsert(obj)
         for key in self._touched:
             self._view(key)
+        self._entries()
         if not self._copied:
             return self._old
         if "views" in self._copied:
             self._copied["views"] = dict(sorted(self._copied["views"].items()))
         changed: dict[str, Any] = self._copied
         return replace(self._old, **changed)
+
+    def _entries(self) -> None:
+        """Views of ServiceEntries: derived anew when anything changed, kept where they come out the same."""
+        if not self._copied or ("configurations" not in self._copied and not self._old.entry_hosts):
+            return
+        configurations: Mapping[ObjectKey, Configuration] = self._get("configurations")
+        views: Mapping[str, ServiceView] = self._get("views")
+        own = {host: view for host, view in views.items() if view.service.entry is None}
+        found = entry_views(configurations.values(), own, self._get("workloads"), self._old.mesh)
+        for host in self._old.entry_hosts - found.keys():
+            if host in views and host not in own:
+                self._set("views", host, None)
+        for host, view in found.items():
+            self._set("views", host, view)
+        hosts = frozenset(found)
+        if hosts != self._old.entry_hosts:
+            self._copied["entry_hosts"] = hosts  # type: ignore[assignment]
 
     def _get(self, mapping: str) -> Mapping[Any, Any]:
         copied = self._copied.get(mapping)
@@ -383,18 +285,6 @@ class _Update:
         self._set("views", host, ServiceView(service, tuple(endpoints[each] for each in sorted(endpoints))))
 
 
-def host_of(name: str, namespace: str, mesh: Mesh) -> str:
-    """The fully qualified name of a service."""
-    return f"{name}.{namespace}.svc.{mesh.cluster_domain}"
-
-
-def exported(export_to: frozenset[str], own: str, namespace: str) -> bool:
-    """Whether `exportTo` (`*`, `.`, `~`, namespaces) reaches a namespace; an empty one reaches all."""
-    return (
-        not export_to or "*" in export_to or namespace in export_to or ("." in export_to and own == namespace)
-    )
-
-
 def object_key(obj: Object) -> ObjectKey:
     metadata = obj["metadata"]
     return _group(obj), obj["kind"], metadata.get("namespace", ""), metadata["name"]
@@ -481,6 +371,10 @@ def parse_workload(obj: Object) -> Workload | None:
         ),
         gateway=(metadata.get("annotations") or {}).get(GATEWAY_ANNOTATION) == "true",
         meshed=not spec.get("hostNetwork"),
+        ready=not any(
+            one.get("type") == "Ready" and one.get("status") != "True"
+            for one in status.get("conditions") or ()
+        ),
     )
 
 

@@ -125,7 +125,8 @@ class Snapshot:
         self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
         self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
         self._services_by_namespace: dict[str, list[Service]] = {}
-        for service in registry.services.values():
+        entries = (registry.views[host].service for host in registry.entry_hosts)
+        for service in (*registry.services.values(), *entries):
             self._services_by_namespace.setdefault(service.namespace, []).append(service)
 
     def successor(self, registry: Registry) -> Snapshot:
@@ -288,9 +289,9 @@ class Snapshot:
 def _collect(
     type_url: str, units: Mapping[str, Unit], common: Iterable[Resource], before: OutboundView | None
 ) -> ResourceSet:
-    """All resources of a type. The first service, in order of hosts, that claims a name has it."""
+    """All resources of a type. A name belongs to the first that claims it: Services before ServiceEntries, by host."""
     found = {resource.name: resource for resource in common}
-    for unit in units.values():
+    for unit in sorted(units.values(), key=lambda unit: unit.inputs.view.service.entry is not None):
         for resource in unit.resources.get(type_url, ()):
             found.setdefault(resource.name, resource)
     made = ResourceSet(found)
