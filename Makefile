@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 BINARIES := hauberk-proxy hauberk-sandbox
 DIST := dist
 
-.PHONY: help demo test bench build packages binaries lint test-rust test-python docs wheels clean
+.PHONY: help demo test bench build packages binaries lint test-rust test-python kubectl-current docs wheels clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -52,6 +52,9 @@ test-rust: ## unit and integration tests of the crates
 
 test-python: $(VENV)/.installed ## unit, integration and end-to-end tests
 	$(BIN)/pytest
+
+kubectl-current: $(VENV)/.installed ## optional: build a current kubectl from its Go module and test with it
+	scripts/test-current-kubectl
 
 docs: $(VENV)/.installed ## regenerate docs/reference from the code
 	$(BIN)/python -m hauberk.model.reference

@@ -1,0 +1,11 @@
+// A current kubectl, from its Go module, for the tests. `make kubectl-current` builds it.
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	"k8s.io/kubectl/pkg/cmd"
+)
+
+func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
