@@ -18,12 +18,13 @@ use crate::attempt;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::connection::Connection;
+use crate::cors;
 use crate::headers;
 use crate::listener::{Chain, FilterKind, RouteTable};
 use crate::reply::{grpc, reply};
 use crate::upgrade::Wish;
 use hauberk_policy::Access;
-use hauberk_route::{self as routing, Matched, RequestFacts, Routes, set_path};
+use hauberk_route::{self as routing, Matched, Normalized, RequestFacts, Routes, set_path};
 
 /// Answers one request; the answer's body still moves when this returns.
 pub async fn handle(
@@ -61,8 +62,21 @@ pub async fn handle(
     headers::trace(request.headers_mut(), sample);
     call.request_id = request.headers().get(headers::REQUEST_ID).cloned();
     call.traceparent = request.headers().get(headers::TRACEPARENT).cloned();
-    if let Some(path) = routing::normalized(request.uri(), &config.path) {
-        set_path(&mut request, &path);
+    match routing::normalized(request.uri(), &config.path) {
+        Normalized::Same => {}
+        Normalized::Path(path) => {
+            if !set_path(&mut request, &path) {
+                return finish(refuse_path(call), config, None, &request);
+            }
+        }
+        Normalized::Redirect(path) => {
+            let mut response = reply(call, 307, Flag::None, "");
+            if let Ok(value) = HeaderValue::from_str(&path) {
+                response.headers_mut().insert(header::LOCATION, value);
+            }
+            return finish(response, config, None, &request);
+        }
+        Normalized::Reject => return finish(refuse_path(call), config, None, &request),
     }
 
     let routes = match &manager.routes {
@@ -75,14 +89,23 @@ pub async fn handle(
     if let Some(matched) = &matched {
         call.route = Arc::clone(&matched.route.name);
     }
-    let call = match filter(call, &chain, &request, matched.as_ref()).await {
-        Ok(call) => call,
-        Err(answer) => return finish(*answer, config, None, &request),
+    let mut cross_origin = None;
+    let filtered = filter(call, &chain, &request, matched.as_ref(), &mut cross_origin).await;
+    let mut response = match (filtered, routes, matched) {
+        (Err(answer), _, _) => finish(*answer, config, None, &request),
+        (Ok(call), Some(routes), Some(matched)) => {
+            act(call, request, &chain, config, &routes, matched, wish).await
+        }
+        (Ok(call), _, _) => finish(reply(call, 404, Flag::NoRoute, ""), config, None, &request),
     };
-    let (Some(routes), Some(matched)) = (routes, matched) else {
-        return finish(reply(call, 404, Flag::NoRoute, ""), config, None, &request);
-    };
-    act(call, request, &chain, config, &routes, matched, wish).await
+    if let Some(allowed) = cross_origin {
+        allowed.write(response.headers_mut());
+    }
+    response
+}
+
+fn refuse_path(call: Box<Call>) -> Response<ResponseBody> {
+    reply(call, 400, Flag::DownstreamProtocolError, "")
 }
 
 async fn act(
@@ -131,7 +154,7 @@ async fn act(
                 version: request.version(),
             };
             let mut response =
-                attempt::forward(call, request, config, &matched, forward, wish).await;
+                attempt::forward(call, request, config, routes, &matched, forward, wish).await;
             matched.change_response(routes, response.headers_mut());
             let time = (!suppress).then(|| started.elapsed());
             finish_as(response, config, time, &original)
@@ -148,6 +171,7 @@ async fn filter(
     chain: &Chain,
     request: &Request<Incoming>,
     matched: Option<&Matched>,
+    cross_origin: &mut Option<cors::Allowed>,
 ) -> Result<Box<Call>, Answer> {
     let filters = chain
         .http
@@ -166,6 +190,20 @@ async fn filter(
             (FilterKind::Rbac(access), _) => call = allow(call, access, request)?,
             (FilterKind::Fault(_), Some(FilterOverride::Fault(fault)))
             | (FilterKind::Fault(fault), _) => call = disturb(call, fault, request).await?,
+            (FilterKind::Cors, Some(FilterOverride::Cors(policy))) => {
+                match cors::judge(policy, request) {
+                    cors::Verdict::Other => {}
+                    cors::Verdict::Allowed(allowed) => *cross_origin = Some(allowed),
+                    cors::Verdict::Foreign => {
+                        return Err(Box::new(reply(call, 200, Flag::None, "")));
+                    }
+                    cors::Verdict::Preflight(allowed) => {
+                        let mut response = reply(call, 200, Flag::None, "");
+                        allowed.write_preflight(response.headers_mut());
+                        return Err(Box::new(response));
+                    }
+                }
+            }
             (FilterKind::Cors, _) => {}
         }
     }

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hauberk_config::connection_manager::PathNormalization;
 use hauberk_config::matcher::{
     HeaderMatch, HeaderMatcher, QueryMatch, StringMatcher, StringPattern,
 };
 use hauberk_config::route::{
-    AppendAction, ClusterTarget, FilterOverride, Forward, HeaderAddition, HostRewrite, PathMatch,
-    PathRewrite, RedirectPath, RedirectScheme, RetryPolicy, Route, RouteAction, RouteConfiguration,
-    VirtualHost, WeightedCluster,
+    AppendAction, ClusterTarget, FilterOverride, Forward, HeaderAddition, HostRewrite, Mirror,
+    PathMatch, PathRewrite, RedirectPath, RedirectScheme, RetryPolicy, Route, RouteAction,
+    RouteConfiguration, VirtualHost, WeightedCluster,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -242,39 +241,6 @@ pub fn response_header_fits<B>(matchers: &[HeaderMatcher], response: &Response<B
     })
 }
 
-/// The path with dot segments and doubled slashes gone; `None`: it stays as it is.
-pub fn normalized(uri: &Uri, settings: &PathNormalization) -> Option<String> {
-    let path = uri.path();
-    let odd =
-        settings.merge_slashes && path.contains("//") || settings.normalize && path.contains("/.");
-    if !odd {
-        return None;
-    }
-    let mut segments: Vec<&str> = Vec::new();
-    let mut parts = path.split('/').skip(1).peekable();
-    while let Some(part) = parts.next() {
-        let last = parts.peek().is_none();
-        match part {
-            "." | ".." if settings.normalize => {
-                if part == ".." {
-                    segments.pop();
-                }
-                if last {
-                    segments.push("");
-                }
-            }
-            "" if settings.merge_slashes && !last => {}
-            part => segments.push(part),
-        }
-    }
-    let mut result = format!("/{}", segments.join("/"));
-    if let Some(query) = uri.query() {
-        result.push('?');
-        result.push_str(query);
-    }
-    Some(result)
-}
-
 impl Matched {
     fn weighted(&self) -> Option<&WeightedCluster> {
         match &self.route.action {
@@ -300,6 +266,23 @@ impl Matched {
             ClusterTarget::Weighted(_) => self.weighted().map(|one| Arc::clone(&one.cluster)),
             ClusterTarget::Header(name) => header_text(headers, name).map(Arc::from),
         }
+    }
+
+    /// Whether the endpoint, and whether the caller, is told which attempt it is.
+    pub fn tells_attempts(&self) -> (bool, bool) {
+        let host = &self.host;
+        (
+            host.include_attempt_count_in_request,
+            host.include_attempt_count_in_response,
+        )
+    }
+
+    /// Where copies of the request go; the most specific list that is not empty.
+    pub fn mirrors<'a>(&'a self, routes: &'a Routes, forward: &'a Forward) -> &'a [Mirror] {
+        [&forward.mirrors, &self.host.mirrors, &routes.config.mirrors]
+            .into_iter()
+            .find(|mirrors| !mirrors.is_empty())
+            .map_or(&[], Vec::as_slice)
     }
 
     pub fn retry<'a>(&'a self, forward: &'a Forward) -> Option<&'a RetryPolicy> {
@@ -479,14 +462,18 @@ impl<'a> RequestFacts<'a> {
     }
 }
 
-/// Puts another path (and query) in place of a request's; one that is no path changes nothing.
-pub fn set_path<B>(request: &mut Request<B>, path: &str) {
+/// Puts another path (and query) in place of a request's; false: it is no path, and nothing is changed.
+pub fn set_path<B>(request: &mut Request<B>, path: &str) -> bool {
     let Ok(path) = PathAndQuery::try_from(path) else {
-        return;
+        return false;
     };
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = Some(path);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
+    match Uri::from_parts(parts) {
+        Ok(uri) => {
+            *request.uri_mut() = uri;
+            true
+        }
+        Err(_) => false,
     }
 }
