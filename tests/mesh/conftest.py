@@ -10,14 +10,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mesh_testing.pair import linked_namespaces
+from mesh_testing.envoy import envoy
+from mesh_testing.hauberk_proxy import hauberk_proxy
+from mesh_testing.running import StartProxy
+from mesh_testing.two_hops import linked_namespaces
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[str, str]]:
-    """Two linked network namespaces: what leaves the one and what enters the other is led to a proxy."""
-    with linked_namespaces() as names:
-        yield names
+@pytest.fixture(params=[envoy, hauberk_proxy], ids=["envoy", "hauberk"])
+def start_proxy(request: pytest.FixtureRequest) -> StartProxy:
+    """Each test that takes this runs with a real Envoy and with our proxy, and says the same of both."""
+    start: StartProxy = request.param
+    return start
 
 
 @pytest.fixture
@@ -29,3 +32,9 @@ def network_namespace() -> Iterator[str]:
         yield name
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[str, str]]:
+    with linked_namespaces() as namespaces:
+        yield namespaces

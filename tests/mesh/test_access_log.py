@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from mesh_testing.control_plane import eventually
-from mesh_testing.objects import configuration, endpoint_slice, pod, service
-from mesh_testing.pair import CLIENT, IDENTITIES, SERVER, VIRTUAL, call, two_hops
-
-from hauberk.mesh.registry import Registry
+from mesh_testing.objects import configuration
+from mesh_testing.running import StartProxy
+from mesh_testing.two_hops import CLIENT, IDENTITIES, SERVER, VIRTUAL, two_hops
 
 pytestmark = pytest.mark.root
 
@@ -22,16 +21,6 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), source_address=(s
 """
 
 
-def objects() -> list[dict[str, Any]]:
-    """`web` behind a port that carries HTTP and one that carries bytes."""
-    return [
-        service("web", address=VIRTUAL, http=80, tcp=81),
-        endpoint_slice("web", [SERVER], http=8080, tcp=8081),
-        pod("front-1", CLIENT, account="front", app="front"),
-        pod("web-1", SERVER, account="web", ports={"http": 8080, "tcp-raw": 8081}, app="web"),
-    ]
-
-
 async def send_bytes(namespace: str) -> None:
     """Some bytes to the port of `web` that is not HTTP, and all of the answer."""
     process = await asyncio.create_subprocess_exec(
@@ -40,14 +29,12 @@ async def send_bytes(namespace: str) -> None:
     assert await process.wait() == 0
 
 
-@pytest.mark.parametrize("ours", [False, True], ids=["envoy", "hauberk"])
 async def test_requests_and_connections_are_logged_with_the_same_fields(
-    tmp_path: Path, pair: tuple[str, str], ours: bool
+    start_proxy: StartProxy, tmp_path: Path, pair: tuple[str, str]
 ) -> None:
-    client, _ = pair
-    async with two_hops(Registry().update(objects()), tmp_path, pair, ours=ours) as proxies:
-        assert (await call(client, "-A", "tester", f"http://{VIRTUAL}/open?x=1"))[0] == "200"
-        await send_bytes(client)
+    async with two_hops(start_proxy, pair, tmp_path) as proxies:
+        assert (await proxies.call("-A", "tester", f"http://{VIRTUAL}/open?x=1"))[0] == "200"
+        await send_bytes(proxies.namespace)
         expected = {
             "front": {
                 "upstream_cluster": "outbound|{port}||web.default.svc.cluster.local",
@@ -83,28 +70,23 @@ def _both(lines: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]] 
     return (requests[0], connections[0]) if requests and connections else None
 
 
-@pytest.mark.parametrize("ours", [False, True], ids=["envoy", "hauberk"])
 async def test_a_telemetry_object_says_what_is_logged(
-    tmp_path: Path, pair: tuple[str, str], ours: bool
+    start_proxy: StartProxy, tmp_path: Path, pair: tuple[str, str]
 ) -> None:
     """One workload in a layout of its own, the other not at all."""
-    client, _ = pair
     layout = {"labels": {"what": "%REQ(:METHOD)% %REQ(:PATH)%", "code": "%RESPONSE_CODE%"}}
     providers = [{"name": "short", "envoyFileAccessLog": {"logFormat": layout}}]
     chosen = {
         "selector": {"matchLabels": {"app": "web"}},
         "accessLogging": [{"providers": [{"name": "short"}]}],
     }
-    registry = Registry().update(
-        [
-            *objects(),
-            configuration("MeshConfig", "default", {"extensionProviders": providers}),
-            configuration("Telemetry", "none", {"accessLogging": [{"disabled": True}]}, "istio-system"),
-            configuration("Telemetry", "web", chosen),
-        ]
-    )
-    async with two_hops(registry, tmp_path, pair, ours=ours) as proxies:
-        assert (await call(client, f"http://{VIRTUAL}/open"))[0] == "200"
+    objects = [
+        configuration("MeshConfig", "default", {"extensionProviders": providers}),
+        configuration("Telemetry", "none", {"accessLogging": [{"disabled": True}]}, "istio-system"),
+        configuration("Telemetry", "web", chosen),
+    ]
+    async with two_hops(start_proxy, pair, tmp_path, *objects) as proxies:
+        assert (await proxies.call(f"http://{VIRTUAL}/open"))[0] == "200"
         found = await eventually(proxies.web.accesses)
         assert found == [{"what": "GET /open", "code": 200}]
         assert proxies.front.accesses() == []

@@ -1,10 +1,11 @@
-"""Gateway API: routes in the words of VirtualServices, what their status says, and how a real Envoy follows them."""
+"""Gateway API: routes in the words of VirtualServices, what their status says, and how proxies follow them."""
 
 from pathlib import Path
 from typing import Any
 
 from mesh_testing.backends import free_port, front
 from mesh_testing.objects import configuration, pod, service
+from mesh_testing.running import StartProxy
 
 from hauberk.mesh.gateway_api import convert
 from hauberk.mesh.registry import Registry
@@ -190,7 +191,7 @@ def test_a_route_of_a_service_is_the_mesh() -> None:
     assert made.spec["http"][0]["route"][0]["destination"]["host"] == "web.default.svc.cluster.local"
 
 
-async def test_behaviour_at_a_gateway(tmp_path: Path) -> None:
+async def test_behaviour_at_a_gateway(start_proxy: StartProxy, tmp_path: Path) -> None:
     port = free_port()
     backend = [{"name": "reviews", "port": 9080}]
     rules = [
@@ -228,7 +229,7 @@ async def test_behaviour_at_a_gateway(tmp_path: Path) -> None:
         {"matches": [{"path": {"value": "/none"}}], "backendRefs": [{"name": "absent", "port": 1}]},
     ]
     objects = [gateway(port), route(rules, hostnames=["reviews.example"])]
-    async with front(objects, tmp_path, gateway_name="edge") as edge:
+    async with front(start_proxy, objects, tmp_path, gateway_name="edge") as edge:
         edge.port = port
         assert (await edge.get("/a/x"))[1]["path"] == "/a/x"
         assert (await edge.get("/ab"))[0] == 404

@@ -5,11 +5,9 @@ import base64
 import datetime
 import json
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,17 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from mesh_testing.backends import GATEWAY, free_port, front
 from mesh_testing.control_plane import eventually
-from mesh_testing.envoy import envoy
-from mesh_testing.hauberk_proxy import hauberk_proxy
 from mesh_testing.objects import configuration, endpoint_slice, pod, service
+from mesh_testing.running import StartProxy
 
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
 from hauberk.mesh.serialization import LISTENER, SECRET
 from hauberk.mesh.snapshot import Snapshot
 from hauberk.model.credential import Credential, parse_secret
-
-PROXIES = pytest.mark.parametrize("start", [envoy, hauberk_proxy], ids=["envoy", "hauberk-proxy"])
 
 
 class Issuer:
@@ -118,8 +113,7 @@ async def curl(port: int, host: str, *arguments: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
-@PROXIES
-async def test_simple_and_mutual(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_simple_and_mutual(tmp_path: Path, start_proxy: StartProxy) -> None:
     issuer, callers = Issuer(), Issuer()
     simple, mutual = free_port(), free_port()
     objects = [
@@ -138,7 +132,7 @@ async def test_simple_and_mutual(tmp_path: Path, start: Callable[..., Any]) -> N
         certificate, key = by.pair(name)
         (tmp_path / f"{name}.pem").write_bytes(certificate + key)
     trust = ("--cacert", str(tmp_path / "ca.pem"))
-    async with front(objects, tmp_path, start=start):
+    async with front(start_proxy, objects, tmp_path):
         code, answer = await curl(simple, "shop.example", *trust)
         assert (code, json.loads(answer)["version"]) == (0, "v1")
         code, answer = await curl(simple, "shop.example", *trust, "--http1.1", "--tls-max", "1.2")
@@ -153,8 +147,7 @@ async def test_simple_and_mutual(tmp_path: Path, start: Callable[..., Any]) -> N
         assert (code, json.loads(answer)["version"]) == (0, "v1")
 
 
-@PROXIES
-async def test_a_changed_secret_breaks_no_connection(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_a_changed_secret_breaks_no_connection(tmp_path: Path, start_proxy: StartProxy) -> None:
     issuer, port = Issuer(), free_port()
     objects = [
         tls_secret("shop", issuer.pair("shop.example")),
@@ -172,7 +165,7 @@ async def test_a_changed_secret_breaks_no_connection(tmp_path: Path, start: Call
         return int(output.decode().strip().removeprefix("serial="), 16) if output else 0
 
     context = ssl.create_default_context(cadata=issuer.pem.decode())
-    async with front(objects, tmp_path, start=start) as running:
+    async with front(start_proxy, objects, tmp_path) as running:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=context, server_hostname="shop.example"
         )
@@ -198,13 +191,12 @@ async def test_a_changed_secret_breaks_no_connection(tmp_path: Path, start: Call
         assert before != expected
         assert await ask() == b"HTTP/1.1 200 OK"
         # One that cannot be used is not served: the server goes, the connection is not cut.
-        status = await running.envoy.synced(running.plane.discovery)
+        status = await running.running.synced(running.plane.discovery)
         assert [one.reason for one in status.types if one.reason] == []
         writer.close()
 
 
-@PROXIES
-async def test_passthrough_by_server_name(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_passthrough_by_server_name(tmp_path: Path, start_proxy: StartProxy) -> None:
     issuer, port = Issuer(), free_port()
     pair = issuer.pair("own.example")
     (tmp_path / "own.pem").write_bytes(pair[0] + pair[1])
@@ -240,7 +232,7 @@ async def test_passthrough_by_server_name(tmp_path: Path, start: Callable[..., A
             },
         ),
     ]
-    async with program, front(objects, tmp_path, start=start):
+    async with program, front(start_proxy, objects, tmp_path):
         trust = ("--cacert", str(tmp_path / "ca.pem"), "--http1.1")
         assert await curl(port, "own.example", *trust) == (0, "own")
         assert (await curl(port, "other.example", *trust, "--insecure"))[0] != 0

@@ -1,16 +1,13 @@
 """ServiceEntry and WorkloadEntry: addresses, names and endpoints, and calls through both proxies."""
 
 import ipaddress
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from mesh_testing.backends import front
 from mesh_testing.control_plane import eventually
-from mesh_testing.envoy import envoy
-from mesh_testing.hauberk_proxy import hauberk_proxy
 from mesh_testing.objects import configuration, endpoint_slice, pod, service
+from mesh_testing.running import StartProxy
 
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
@@ -173,8 +170,7 @@ def test_of_several_entries_the_oldest_counts_and_a_bad_one_disturbs_none() -> N
     assert endpoints(facts, "pay.example")[0][0] == "10.66.0.2"
 
 
-@pytest.mark.parametrize("start", [envoy, hauberk_proxy], ids=["envoy", "hauberk-proxy"])
-async def test_calls_reach_the_endpoints(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_calls_reach_the_endpoints(start_proxy: StartProxy, tmp_path: Path) -> None:
     """From a gateway: weights, subsets by a WorkloadEntry's labels, and an endpoint that is added."""
     spec = {
         "hosts": ["pay.example"],
@@ -198,7 +194,7 @@ async def test_calls_reach_the_endpoints(tmp_path: Path, start: Callable[..., An
         configuration("VirtualService", "pay", spec),
         configuration("DestinationRule", "pay", rule),
     ]
-    async with front(objects, tmp_path, start=start) as gateway:
+    async with front(start_proxy, objects, tmp_path) as gateway:
         reviews = gateway.plane.discovery.snapshot.registry.views["reviews.default.svc.cluster.local"]
         port = reviews.endpoints[0].port("http") or 0
         assert (await gateway.get(host="pay.example"))[0] == 503
@@ -216,5 +212,5 @@ async def test_calls_reach_the_endpoints(tmp_path: Path, start: Callable[..., An
         assert (await gateway.get("/second", host="pay.example"))[1]["version"] == "v2"
         seen = {(await gateway.get(host="pay.example"))[1]["version"] for _ in range(40)}
         assert seen == {"v1", "v2"}
-        status = await gateway.envoy.synced(gateway.plane.discovery)
+        status = await gateway.running.synced(gateway.plane.discovery)
         assert [one.reason for one in status.types if one.reason] == []

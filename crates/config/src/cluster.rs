@@ -125,6 +125,24 @@ pub struct Limits {
     pub max_pending_requests: u32,
     pub max_requests: u32,
     pub max_retries: u32,
+    /// In place of `max_retries`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// Retries at one time as a share of the requests under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Hundredths of a percent.
+    pub share: u32,
+    /// So many are always allowed.
+    pub least: u32,
+}
+
+impl RetryBudget {
+    pub fn most(&self, under_way: u32) -> u32 {
+        let share = u64::from(under_way) * u64::from(self.share) / 10_000;
+        u32::try_from(share).unwrap_or(u32::MAX).max(self.least)
+    }
 }
 
 impl Default for Limits {
@@ -135,6 +153,7 @@ impl Default for Limits {
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
+            retry_budget: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hauberk_config::connection_manager::ConnectionManager;
 use hauberk_config::route::{Forward, RetryPolicy};
 use hauberk_telemetry::flags::Flag;
-use hauberk_upstream::{Cluster, ConnectError, Host, Limited, random};
+use hauberk_upstream::{Choice, Cluster, ConnectError, Host, Limited, random};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use hyper::body::Incoming;
@@ -17,12 +17,14 @@ use tokio::time::Instant;
 
 use crate::body::{RequestBody, ResponseBody, Upload};
 use crate::call::{Call, status_of};
+use crate::hash_key::HashKey;
 use crate::headers;
-use crate::pool::{self, Lease, Pool, PoolError, Version};
+use crate::mirror;
+use crate::pool::{self, Lease, Pool, PoolError, Purpose, Version};
 use crate::reply::reply;
 use crate::service;
 use crate::upgrade::{self, Wish};
-use hauberk_route::{self as routing, Matched};
+use hauberk_route::{self as routing, Matched, Routes};
 
 /// Retries after which even "surely not processed" is given up.
 const SILENT_RETRIES: u32 = 4;
@@ -31,6 +33,10 @@ const SILENT_RETRIES: u32 = 4;
 enum Failure {
     NoHost,
     Overflow,
+    /// Part of the request's body is gone.
+    Spent,
+    /// The caller did not send its request in time.
+    SlowRequest,
     Connect(ConnectError),
     /// Nothing was sent: another connection may serve.
     Unsent,
@@ -50,6 +56,10 @@ struct Plan<'a> {
     downstream: Version,
     authority: String,
     idle: Option<Duration>,
+    /// When the caller must have sent all of its request.
+    request_deadline: Option<Instant>,
+    hash: Option<u64>,
+    tells_attempts: bool,
     tried: RefCell<Vec<SocketAddr>>,
 }
 
@@ -63,6 +73,7 @@ pub async fn forward(
     mut call: Box<Call>,
     mut request: Request<Incoming>,
     config: &ConnectionManager,
+    routes: &Routes,
     matched: &Matched,
     forward: &Forward,
     wish: Option<Wish>,
@@ -89,9 +100,24 @@ pub async fn forward(
         .to_owned();
     let idle = service::stream_idle(config, forward);
     let timeout = timeout(forward, request.headers());
+    let facts = &call.connection.facts;
+    let (from, destination) = (facts.source, facts.destination);
+    let hash = HashKey::of(&forward.hash_policy, &request, from, destination);
+    let (tells_attempts, answers_attempts) = matched.tells_attempts();
     let (parts, body) = request.into_parts();
     let upload = Upload::new(body, retry.is_some());
     call.upload = Some(Rc::clone(&upload));
+    if wish.is_none() {
+        let original = mirror::Original {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            destination,
+            version: downstream,
+        };
+        let mirrors = matched.mirrors(routes, forward);
+        mirror::send(&worker, mirrors, &original, &upload);
+    }
     let plan = Plan {
         cluster,
         forward,
@@ -106,9 +132,20 @@ pub async fn forward(
         downstream,
         authority,
         idle,
+        request_deadline: config.request_timeout.map(|limit| call.started + limit),
+        hash: hash.key,
+        tells_attempts,
         tried: RefCell::default(),
     };
-    run(call, plan, timeout, near).await
+    let (attempts, mut response) = run(call, plan, timeout, near).await;
+    if answers_attempts {
+        let count = HeaderValue::from(attempts);
+        response.headers_mut().insert(headers::ATTEMPT_COUNT, count);
+    }
+    if let Some(cookie) = hash.cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// `grpc-timeout` where it is honoured, else the route's.
@@ -142,12 +179,13 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     })
 }
 
+/// The number of attempts, and the response.
 async fn run(
     mut call: Box<Call>,
     plan: Plan<'_>,
     timeout: Option<Duration>,
     near: Option<OnUpgrade>,
-) -> Response<ResponseBody> {
+) -> (u32, Response<ResponseBody>) {
     let deadline = |plan: &Plan<'_>| {
         let from = plan.upload.ended_at()?;
         timeout.map(|timeout| from + timeout)
@@ -156,61 +194,37 @@ async fn run(
     let mut silent = 0;
     let mut retry_slot = None;
     loop {
-        let outcome = attempt(&mut call, &plan, timeout).await;
+        let outcome = attempt(&mut call, &plan, timeout, retries + 1).await;
         drop(retry_slot.take());
-        let failure = match outcome {
-            Ok((response, lease)) => {
-                let status = response.status().as_u16();
-                plan.cluster.judge(&lease.host, Some(status));
-                let again = retries < most_retries(plan.retry)
-                    && plan
-                        .retry
-                        .is_some_and(|retry| response_asks(retry, &response))
-                    && plan.upload.bytes() <= kept_limit();
-                if again {
-                    let slot = plan.cluster.admit(Limited::Retry, plan.forward.priority);
-                    if slot.is_some() && back_off(&plan, retries, deadline(&plan)).await {
-                        retries += 1;
-                        retry_slot = slot;
-                        continue;
-                    }
-                }
-                if retries > 0
-                    && plan
-                        .retry
-                        .is_some_and(|retry| response_asks(retry, &response))
-                {
-                    call.flag(Flag::UpstreamRetryLimitExceeded);
-                }
-                return answer(call, &plan, response, lease, deadline(&plan), near);
-            }
-            Err(failure) => failure,
-        };
-        if matches!(failure, Failure::Unsent) && silent < SILENT_RETRIES {
+        if matches!(outcome, Err(Failure::Unsent)) && silent < SILENT_RETRIES {
             silent += 1;
             continue;
         }
-        let again = retries < most_retries(plan.retry)
-            && plan
-                .retry
-                .is_some_and(|retry| failure_asks(retry, &failure));
-        if again {
-            let slot = plan.cluster.admit(Limited::Retry, plan.forward.priority);
-            if slot.is_some() && back_off(&plan, retries, deadline(&plan)).await {
+        let wanted = plan.retry.is_some_and(|retry| match &outcome {
+            Ok((response, _)) => response_asks(retry, response),
+            Err(failure) => failure_asks(retry, failure),
+        });
+        if let Ok((response, lease)) = &outcome {
+            let status = response.status().as_u16();
+            plan.cluster.judge(&lease.host, Some(status));
+        }
+        if wanted && retries < most_retries(plan.retry) && plan.upload.replayable() {
+            retry_slot = plan.cluster.admit(Limited::Retry, plan.forward.priority);
+            if retry_slot.is_none() {
+                call.flag(Flag::UpstreamOverflow);
+            } else if back_off(&plan, retries, deadline(&plan)).await {
                 retries += 1;
-                retry_slot = slot;
                 continue;
             }
-        }
-        if retries > 0 && retries >= most_retries(plan.retry) {
+        } else if wanted && retries > 0 {
             call.flag(Flag::UpstreamRetryLimitExceeded);
         }
-        return refuse(call, failure);
+        let response = match outcome {
+            Ok((response, lease)) => answer(call, &plan, response, lease, deadline(&plan), near),
+            Err(failure) => refuse(call, failure),
+        };
+        return (retries + 1, response);
     }
-}
-
-fn kept_limit() -> u64 {
-    64 * 1024
 }
 
 fn most_retries(retry: Option<&RetryPolicy>) -> u32 {
@@ -238,12 +252,19 @@ async fn attempt(
     call: &mut Call,
     plan: &Plan<'_>,
     timeout: Option<Duration>,
+    count: u32,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let worker = Rc::clone(&call.connection.worker);
     let avoid = |host: &Host<Pool>| plan.tried.borrow().contains(&host.address);
     let host = plan
         .cluster
-        .choose(Some(call.connection.facts.destination), &avoid)
+        .choose(
+            Choice {
+                original: Some(call.connection.facts.destination),
+                hash: plan.hash,
+            },
+            &avoid,
+        )
         .ok_or(Failure::NoHost)?;
     call.host = Some(Rc::clone(&host));
     if plan.retry.is_some() {
@@ -251,16 +272,14 @@ async fn attempt(
     }
     let origin = worker.origin(&plan.cluster, call.connection.caller());
     let host_name = plan.authority.split(':').next();
-    let mut lease = pool::lease(
-        &plan.cluster,
-        &host,
-        origin,
-        plan.downstream,
-        host_name,
-        plan.forward.priority,
-    )
-    .await
-    .map_err(|error| match error {
+    let purpose = Purpose {
+        downstream: plan.downstream,
+        authority: host_name,
+        priority: plan.forward.priority,
+    };
+    let leasing = pool::lease(&plan.cluster, &host, origin, purpose);
+    let leased = wait(leasing, plan, timeout).await?;
+    let mut lease = leased.map_err(|error| match error {
         PoolError::Connect(error) => {
             plan.cluster.judge(&host, None);
             Failure::Connect(error)
@@ -270,8 +289,12 @@ async fn attempt(
     call.session = lease.session().cloned();
     call.connection
         .reached(&plan.cluster, &host, lease.session());
-    let body = plan.upload.attempt().ok_or(Failure::NoHost)?;
-    let request = message(plan, lease.version(), &host, body);
+    let body = plan.upload.attempt().ok_or(Failure::Spent)?;
+    let mut request = message(plan, lease.version(), &host, body);
+    if plan.tells_attempts {
+        let count = HeaderValue::from(count);
+        request.headers_mut().insert(headers::ATTEMPT_COUNT, count);
+    }
     let sent = wait(lease.send(request), plan, timeout).await?;
     match sent {
         Ok(response) => Ok((response, lease)),
@@ -283,40 +306,41 @@ async fn attempt(
     }
 }
 
-/// Waits for a response's head as long as the route allows.
+/// Waits for a connection, or for a response's head, as long as the route allows.
 async fn wait<F: Future>(
-    sending: F,
+    waiting: F,
     plan: &Plan<'_>,
     timeout: Option<Duration>,
 ) -> Result<F::Output, Failure> {
     let per_try = plan.retry.and_then(|retry| retry.per_try_timeout);
     let timeout = timeout.or(plan.idle);
-    if timeout.is_none() && per_try.is_none() {
-        return Ok(sending.await);
+    if timeout.is_none() && per_try.is_none() && plan.request_deadline.is_none() {
+        return Ok(waiting.await);
     }
     let per_try = per_try.map(|limit| Instant::now() + limit);
-    let mut sending = std::pin::pin!(sending);
+    let mut waiting = std::pin::pin!(waiting);
     loop {
+        let ended = plan.upload.ended_at();
         // The route's time runs from the end of the request.
-        let whole =
-            timeout.map(|limit| plan.upload.ended_at().unwrap_or_else(Instant::now) + limit);
-        let Some(next) = whole.into_iter().chain(per_try).min() else {
-            return Ok(sending.await);
+        let whole = timeout.map(|limit| ended.unwrap_or_else(Instant::now) + limit);
+        let arrival = plan.request_deadline.filter(|_| ended.is_none());
+        let Some(next) = [whole, per_try, arrival].into_iter().flatten().min() else {
+            return Ok(waiting.await);
         };
-        if let Ok(output) = tokio::time::timeout_at(next, sending.as_mut()).await {
+        if let Ok(output) = tokio::time::timeout_at(next, waiting.as_mut()).await {
             return Ok(output);
         }
         let now = Instant::now();
-        if per_try.is_some_and(|at| at <= now) {
-            return Err(Failure::PerTryTimeout);
+        let ended = plan.upload.ended_at();
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if ended.is_none() && passed(plan.request_deadline) {
+            return Err(Failure::SlowRequest);
         }
-        let over = plan
-            .upload
-            .ended_at()
-            .zip(timeout)
-            .is_some_and(|(ended, limit)| ended + limit <= now);
-        if over {
+        if passed(ended.zip(timeout).map(|(ended, limit)| ended + limit)) {
             return Err(Failure::Timeout);
+        }
+        if passed(per_try) {
+            return Err(Failure::PerTryTimeout);
         }
     }
 }
@@ -424,7 +448,11 @@ fn failure_asks(retry: &RetryPolicy, failure: &Failure) -> bool {
         }
         Failure::Reset(_) => on.reset || on.server_error,
         Failure::PerTryTimeout => on.reset || on.server_error || on.gateway_error,
-        Failure::NoHost | Failure::Overflow | Failure::Timeout => false,
+        Failure::NoHost
+        | Failure::Overflow
+        | Failure::Spent
+        | Failure::SlowRequest
+        | Failure::Timeout => false,
     }
 }
 
@@ -435,7 +463,15 @@ fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
     };
     match failure {
         Failure::NoHost => reply(call, 503, Flag::NoHealthyUpstream, "no healthy upstream"),
-        Failure::Overflow => reply(call, 503, Flag::UpstreamOverflow, &reset("overflow")),
+        Failure::Overflow => {
+            let mut response = reply(call, 503, Flag::UpstreamOverflow, &reset("overflow"));
+            let overloaded = HeaderValue::from_static("true");
+            response
+                .headers_mut()
+                .insert("x-envoy-overloaded", overloaded);
+            response
+        }
+        Failure::SlowRequest => reply(call, 408, Flag::None, "request timeout"),
         Failure::Connect(ConnectError::Timeout) => reply(
             call,
             503,
@@ -452,7 +488,7 @@ fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
                 &format!("{text}{error}"),
             )
         }
-        Failure::Unsent | Failure::Reset(_) => {
+        Failure::Unsent | Failure::Spent | Failure::Reset(_) => {
             if let Failure::Reset(error) = failure {
                 tracing::debug!(%error, "the endpoint gave no response");
             }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::call::Call;
@@ -22,6 +23,8 @@ pub type BodyError = Box<dyn Error + Send + Sync>;
 
 /// Bytes of a request body kept so that the request can be sent again.
 const MOST_KEPT: usize = 64 * 1024;
+/// Frames that a copy of the body may lie behind.
+const MOST_BEHIND: usize = 16;
 
 /// A caller's request body, shared by the attempts to send it.
 pub struct Upload {
@@ -37,6 +40,7 @@ struct UploadState {
     attempt: u32,
     bytes: u64,
     ended_at: Option<Instant>,
+    copies: Vec<mpsc::Sender<Option<Piece>>>,
 }
 
 #[derive(Clone)]
@@ -46,10 +50,29 @@ enum Piece {
 }
 
 impl Piece {
+    fn of(frame: &Frame<Bytes>) -> Option<Self> {
+        match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Some(Self::Data(data.clone())),
+            (_, Some(trailers)) => Some(Self::Trailers(trailers.clone())),
+            _ => None,
+        }
+    }
+
     fn frame(self) -> Frame<Bytes> {
         match self {
             Self::Data(data) => Frame::data(data),
             Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+impl UploadState {
+    /// The last of the body was read.
+    fn ended(&mut self) {
+        self.ended_at.get_or_insert_with(Instant::now);
+        for copy in self.copies.drain(..) {
+            // One that has no place left for the end has fallen behind.
+            copy.try_send(None).ok();
         }
     }
 }
@@ -66,15 +89,26 @@ impl Upload {
                 replayable: keep,
                 attempt: 0,
                 bytes: 0,
+                copies: Vec::new(),
             }),
         })
+    }
+
+    /// A body that gets what is read from now on; it fails if it lags too far behind.
+    pub fn copy(&self) -> RequestBody {
+        let mut state = self.state.borrow_mut();
+        if state.incoming.is_end_stream() {
+            return RequestBody(Kind::Empty);
+        }
+        let (sender, pieces) = mpsc::channel(MOST_BEHIND);
+        state.copies.push(sender);
+        RequestBody(Kind::Copy(pieces))
     }
 
     /// The body for one more attempt; earlier ones get no more of it. `None`: part of it is gone.
     pub fn attempt(self: &Rc<Self>) -> Option<RequestBody> {
         let mut state = self.state.borrow_mut();
-        let untouched = state.bytes == 0 && state.attempt == 0;
-        if !untouched && !state.replayable && state.bytes > 0 {
+        if !state.replayable && state.bytes > 0 {
             return None;
         }
         state.attempt += 1;
@@ -83,6 +117,12 @@ impl Upload {
             attempt: state.attempt,
             next: 0,
         }))
+    }
+
+    /// Whether another attempt would get all of it.
+    pub fn replayable(&self) -> bool {
+        let state = self.state.borrow();
+        state.replayable || state.bytes == 0
     }
 
     pub fn bytes(&self) -> u64 {
@@ -104,12 +144,8 @@ enum Kind {
         attempt: u32,
         next: usize,
     },
-}
-
-impl RequestBody {
-    pub fn empty() -> Self {
-        Self(Kind::Empty)
-    }
+    /// `None` is the end of the body; the end of the channel without it, a copy given up.
+    Copy(mpsc::Receiver<Option<Piece>>),
 }
 
 #[derive(Debug)]
@@ -117,7 +153,7 @@ struct Superseded;
 
 impl fmt::Display for Superseded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the request is being sent anew")
+        formatter.write_str("the request is being sent anew, or a copy of it was given up")
     }
 }
 
@@ -131,13 +167,20 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Kind::Upload {
-            upload,
-            attempt,
-            next,
-        } = &mut self.0
-        else {
-            return Poll::Ready(None);
+        let (upload, attempt, next) = match &mut self.0 {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Copy(pieces) => {
+                return Poll::Ready(match ready!(pieces.poll_recv(context)) {
+                    Some(Some(piece)) => Some(Ok(piece.frame())),
+                    Some(None) => None,
+                    None => Some(Err(Box::new(Superseded))),
+                });
+            }
+            Kind::Upload {
+                upload,
+                attempt,
+                next,
+            } => (upload, attempt, next),
         };
         let mut state = upload.state.borrow_mut();
         if state.attempt != *attempt {
@@ -150,30 +193,34 @@ impl Body for RequestBody {
         }
         match ready!(Pin::new(&mut state.incoming).poll_frame(context)) {
             None => {
-                state.ended_at.get_or_insert_with(Instant::now);
+                state.ended();
                 Poll::Ready(None)
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(Box::new(error)))),
+            Some(Err(error)) => {
+                state.copies.clear();
+                Poll::Ready(Some(Err(Box::new(error))))
+            }
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 state.bytes += length as u64;
+                if !state.copies.is_empty() {
+                    let piece = Piece::of(&frame);
+                    state
+                        .copies
+                        .retain(|copy| copy.try_send(piece.clone()).is_ok());
+                }
                 if state.replayable {
                     if state.kept_bytes + length > MOST_KEPT {
                         state.replayable = false;
                         state.kept = Vec::new();
                     } else {
-                        let piece = match (frame.data_ref(), frame.trailers_ref()) {
-                            (Some(data), _) => Some(Piece::Data(data.clone())),
-                            (_, Some(trailers)) => Some(Piece::Trailers(trailers.clone())),
-                            _ => None,
-                        };
                         state.kept_bytes += length;
-                        state.kept.extend(piece);
+                        state.kept.extend(Piece::of(&frame));
                         *next += 1;
                     }
                 }
                 if state.incoming.is_end_stream() {
-                    state.ended_at.get_or_insert_with(Instant::now);
+                    state.ended();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -183,6 +230,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
+            Kind::Copy(_) => false,
             Kind::Upload { upload, next, .. } => {
                 let state = upload.state.borrow();
                 state.kept.len() <= *next && state.incoming.is_end_stream()
@@ -193,6 +241,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
+            Kind::Copy(_) => SizeHint::default(),
             Kind::Upload { upload, .. } => {
                 let state = upload.state.borrow();
                 let rest = state.incoming.size_hint();

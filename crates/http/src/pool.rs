@@ -8,10 +8,13 @@ use hauberk_config::cluster::UpstreamProtocol;
 use hauberk_config::route::Priority;
 use hauberk_net::socket::Origin;
 use hauberk_tls::{Carried, Session};
-use hauberk_upstream::{Cluster, ConnectError, Connected, Host, Limited, Slot, Transport};
+use hauberk_upstream::{
+    self as upstream, Cluster, ConnectError, Connected, Host, Limited, Transport,
+};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::body::RequestBody;
@@ -46,6 +49,34 @@ struct Connections {
     multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
     /// Held while a multiplexed connection is being made, so that one is made and not many.
     connecting: tokio::sync::Mutex<()>,
+    /// Made or being made.
+    open: Cell<u32>,
+    /// Told when a waiting call may look again.
+    freed: Notify,
+}
+
+/// A connection's place under the cluster's limit and in the count of its host.
+struct Slot {
+    connections: Rc<Connections>,
+    _limit: upstream::Slot,
+}
+
+impl Slot {
+    fn new(connections: &Rc<Connections>, limit: upstream::Slot) -> Self {
+        connections.open.set(connections.open.get() + 1);
+        Self {
+            connections: Rc::clone(connections),
+            _limit: limit,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let connections = &self.connections;
+        connections.open.set(connections.open.get() - 1);
+        connections.freed.notify_one();
+    }
 }
 
 struct Idle {
@@ -74,7 +105,7 @@ pub struct Lease {
     pub host: Rc<Host<Pool>>,
     pub reused: bool,
     most_requests: Option<u32>,
-    _request: Slot,
+    _request: upstream::Slot,
 }
 
 enum Wire {
@@ -94,16 +125,28 @@ pub enum Version {
     Http2,
 }
 
-/// An idle or new connection to `host`. `downstream`: what the caller speaks. `exclusive`: the connection will be taken
-/// over, so HTTP/1.1 is preferred.
+/// What a connection is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub struct Purpose<'a> {
+    /// What the caller speaks.
+    pub downstream: Version,
+    /// For the server name, where that follows the request.
+    pub authority: Option<&'a str>,
+    pub priority: Priority,
+}
+
+/// An idle or new connection to `host`. Where the cluster may have no more connections, the call waits its turn.
 pub async fn lease(
     cluster: &Rc<Cluster<Pool>>,
     host: &Rc<Host<Pool>>,
     origin: Origin,
-    downstream: Version,
-    authority: Option<&str>,
-    priority: Priority,
+    purpose: Purpose<'_>,
 ) -> Result<Lease, PoolError> {
+    let Purpose {
+        downstream,
+        priority,
+        ..
+    } = purpose;
     let request = cluster
         .admit(Limited::Request, priority)
         .ok_or(PoolError::Overflow)?;
@@ -129,30 +172,54 @@ pub async fn lease(
         UpstreamProtocol::Negotiated => None,
     };
     let idle_timeout = idle_timeout(cluster, host);
-    if wanted != Some(Version::Http2) {
-        if let Some(idle) = connections.take_idle(idle_timeout).await {
-            return Ok(lease(Wire::Http1(Some(idle.sender), idle.shared), true));
-        }
-        if wanted.is_some() {
-            let wire = connect(cluster, host, origin, wanted, authority, priority).await?;
-            return Ok(lease(wire, false));
-        }
-    }
     let configured = cluster.target.config.http.max_concurrent_streams;
     let streams = configured.map_or(STREAMS, |most| most.clamp(1, STREAMS));
-    if let Some(shared) = connections.share(streams) {
-        return Ok(lease(Wire::Http2(shared), true));
+    let mut waiting = None;
+    loop {
+        // Registered before looking, so that nothing is missed between looking and waiting.
+        let freed = connections.freed.notified();
+        if wanted != Some(Version::Http2)
+            && let Some(idle) = connections.take_idle(idle_timeout).await
+        {
+            return Ok(lease(Wire::Http1(Some(idle.sender), idle.shared), true));
+        }
+        if wanted != Some(Version::Http1)
+            && let Some(shared) = connections.share(streams)
+        {
+            return Ok(lease(Wire::Http2(shared), true));
+        }
+        // One connection is made where many streams may share it, and not many.
+        let turn = match wanted {
+            Some(Version::Http1) => None,
+            _ => Some(connections.connecting.lock().await),
+        };
+        if turn.is_some()
+            && let Some(shared) = connections.share(streams)
+        {
+            return Ok(lease(Wire::Http2(shared), true));
+        }
+        // A host without any connection gets its first one, so that everybody who waits waits for something.
+        let slot = if connections.open.get() == 0 {
+            Some(cluster.admit_anyway(Limited::Connection, priority))
+        } else {
+            cluster.admit(Limited::Connection, priority)
+        };
+        if let Some(slot) = slot {
+            let slot = Slot::new(&connections, slot);
+            let wire = connect(cluster, host, origin, wanted, purpose, slot).await?;
+            if let Wire::Http2(shared) = &wire {
+                connections.multiplexed.borrow_mut().push(Rc::clone(shared));
+                connections.freed.notify_waiters();
+            }
+            return Ok(lease(wire, false));
+        }
+        drop(turn);
+        if waiting.is_none() {
+            let place = cluster.admit(Limited::Pending, priority);
+            waiting = Some(place.ok_or(PoolError::Overflow)?);
+        }
+        freed.await;
     }
-    let turn = connections.connecting.lock().await;
-    if let Some(shared) = connections.share(streams) {
-        return Ok(lease(Wire::Http2(shared), true));
-    }
-    let wire = connect(cluster, host, origin, wanted, authority, priority).await?;
-    if let Wire::Http2(shared) = &wire {
-        connections.multiplexed.borrow_mut().push(Rc::clone(shared));
-    }
-    drop(turn);
-    Ok(lease(wire, false))
 }
 
 async fn connect(
@@ -160,19 +227,16 @@ async fn connect(
     host: &Rc<Host<Pool>>,
     origin: Origin,
     wanted: Option<Version>,
-    authority: Option<&str>,
-    priority: Priority,
+    purpose: Purpose<'_>,
+    slot: Slot,
 ) -> Result<Wire, PoolError> {
-    let slot = cluster
-        .admit(Limited::Connection, priority)
-        .ok_or(PoolError::Overflow)?;
     let carried = match wanted {
         Some(Version::Http1) => Carried::Http1,
         Some(Version::Http2) => Carried::Http2,
         None => Carried::AsConfigured,
     };
     let Connected { stream, session } = cluster
-        .connect(host, origin, authority, carried)
+        .connect(host, origin, purpose.authority, carried)
         .await
         .map_err(PoolError::Connect)?;
     let alpn = session.as_ref().and_then(|session| session.alpn.as_deref());
@@ -356,6 +420,7 @@ impl Lease {
                 shared: Rc::clone(shared),
                 since: Instant::now(),
             });
+            self.connections.freed.notify_one();
         }
     }
 }
@@ -375,6 +440,7 @@ impl Drop for Lease {
         if let Wire::Http2(multiplexed) = &self.wire {
             multiplexed.active.set(multiplexed.active.get() - 1);
             multiplexed.last_used.set(Instant::now());
+            self.connections.freed.notify_one();
         }
     }
 }

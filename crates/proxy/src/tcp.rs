@@ -13,7 +13,7 @@ use hauberk_net::copy::{Copied, End, copy_both};
 use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
 use hauberk_tls::Carried;
-use hauberk_upstream::{Cluster, Connected, Host, Limited, Stream, random};
+use hauberk_upstream::{Choice, Cluster, Connected, Host, Limited, Stream, hash, random};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -133,10 +133,15 @@ async fn reach(
     proxy: &TcpProxy,
 ) -> Result<(Rc<Host<Pool>>, Connected), Unreached> {
     let origin = connection.worker.origin(cluster, connection.caller());
+    let source = connection.facts.source.ip().to_string();
+    let choice = Choice {
+        original: Some(connection.facts.destination),
+        hash: proxy.hash_source_ip.then(|| hash(source.as_bytes(), 0)),
+    };
     let mut tried = Vec::new();
     for _ in 0..proxy.max_connect_attempts.max(1) {
         let avoid = |host: &Host<Pool>| tried.contains(&host.address);
-        let chosen = cluster.choose(Some(connection.facts.destination), &avoid);
+        let chosen = cluster.choose(choice, &avoid);
         let host = chosen.ok_or(Unreached::NoHost)?;
         let name = connection.facts.server_name.as_deref();
         match cluster

@@ -1,9 +1,11 @@
 //! Choosing an endpoint: by priority, then locality, then the cluster's rule.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use hauberk_config::cluster::LoadBalancing;
 
+use crate::consistent::Consistent;
 use crate::host::Host;
 use crate::random::random;
 
@@ -11,6 +13,8 @@ use crate::random::random;
 #[derive(Debug)]
 pub(crate) struct Level<P> {
     pub localities: Vec<Locality<P>>,
+    /// Made when the first key is looked for.
+    pub consistent: OnceCell<Option<Consistent>>,
 }
 
 #[derive(Debug)]
@@ -29,16 +33,18 @@ pub(crate) struct Rule {
     pub overprovisioning: u32,
 }
 
-/// `None`: no host may be used. Hosts for which `avoid` says true are taken only if there is no other.
+/// `None`: no host may be used. Hosts for which `avoid` says true are taken only if there is no other. `key`: what a
+/// consistent rule hashes; without one it draws.
 pub(crate) fn choose<P>(
     levels: &[Level<P>],
     rule: Rule,
+    key: Option<u64>,
     avoid: &dyn Fn(&Host<P>) -> bool,
 ) -> Option<Rc<Host<P>>> {
     let level = match levels {
         [] => return None,
         [only] => only,
-        several => &several[priority(several, rule)?],
+        several => &several[priority(several, rule, key.unwrap_or_else(random))?],
     };
     let total = level.count(|_| true);
     let usable = level.count(Host::usable);
@@ -52,11 +58,22 @@ pub(crate) fn choose<P>(
     }
     let allowed = |host: &Host<P>| panic || host.usable();
     let fresh = |host: &Host<P>| allowed(host) && !avoid(host);
+    if let Some(key) = key
+        && let Some(table) = level.consistent(rule)
+    {
+        let found = |allowed: &dyn Fn(&Host<P>) -> bool| {
+            let index = table.find(key, |index| {
+                level.nth(index).is_some_and(|host| allowed(host))
+            })?;
+            level.nth(index).cloned()
+        };
+        return found(&fresh).or_else(|| found(&allowed));
+    }
     pick(level, rule, &fresh).or_else(|| pick(level, rule, &allowed))
 }
 
 /// The priority for one call. A level takes the share that its healthy hosts can carry; what is left spills to the next.
-fn priority<P>(levels: &[Level<P>], rule: Rule) -> Option<usize> {
+fn priority<P>(levels: &[Level<P>], rule: Rule, drawn: u64) -> Option<usize> {
     let carries = |level: &Level<P>| {
         let total = level.count(|_| true);
         let healthy = level.count(Host::usable) * rule.overprovisioning as usize;
@@ -68,7 +85,7 @@ fn priority<P>(levels: &[Level<P>], rule: Rule) -> Option<usize> {
         // All are down: the first level that has hosts decides whether it panics.
         return levels.iter().position(|level| level.count(|_| true) > 0);
     }
-    let mut left = (random() % sum as u64) as usize;
+    let mut left = (drawn % sum as u64) as usize;
     for (index, share) in shares.iter().enumerate() {
         if left < *share {
             return Some(index);
@@ -187,6 +204,38 @@ fn weighted_random<P>(
 }
 
 impl<P> Level<P> {
+    fn hosts(&self) -> impl Iterator<Item = &Rc<Host<P>>> {
+        self.localities.iter().flat_map(|locality| &locality.hosts)
+    }
+
+    fn nth(&self, index: u32) -> Option<&Rc<Host<P>>> {
+        self.hosts().nth(index as usize)
+    }
+
+    /// A locality's weight is shared by its hosts, where localities are weighed.
+    fn consistent(&self, rule: Rule) -> Option<&Consistent> {
+        let make = || {
+            let weighed = rule.locality_weighted && self.localities.len() > 1;
+            let weights: Vec<_> = self
+                .localities
+                .iter()
+                .flat_map(|locality| {
+                    let sum: u32 = locality.hosts.iter().map(|host| host.weight()).sum();
+                    let factor = if weighed {
+                        f64::from(locality.weight.max(1)) / f64::from(sum.max(1))
+                    } else {
+                        1.0
+                    };
+                    let weight = move |host: &Rc<Host<P>>| f64::from(host.weight()) * factor;
+                    let hosts = locality.hosts.iter();
+                    hosts.map(move |host| (host.address, weight(host)))
+                })
+                .collect();
+            Consistent::new(rule.balancing, &weights)
+        };
+        self.consistent.get_or_init(make).as_ref()
+    }
+
     fn count(&self, fits: impl Fn(&Host<P>) -> bool) -> usize {
         self.localities
             .iter()

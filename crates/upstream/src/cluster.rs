@@ -1,6 +1,6 @@
 //! A worker's view of a cluster.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -32,7 +32,17 @@ pub struct Cluster<P> {
 struct Usage {
     requests: [Cell<u32>; 2],
     connections: [Cell<u32>; 2],
+    pending: [Cell<u32>; 2],
     retries: [Cell<u32>; 2],
+}
+
+/// What of a call its host depends on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choice {
+    /// Where the caller meant to go, for clusters that follow it.
+    pub original: Option<SocketAddr>,
+    /// What consistent hashing goes by; `None`: any host will do.
+    pub hash: Option<u64>,
 }
 
 /// The kind of thing a circuit breaker counts.
@@ -40,6 +50,8 @@ struct Usage {
 pub enum Limited {
     Request,
     Connection,
+    /// A request that waits for a connection.
+    Pending,
     Retry,
 }
 
@@ -59,10 +71,16 @@ impl Drop for Slot {
 }
 
 impl Usage {
+    /// Requests sent or waiting.
+    fn under_way(&self, priority: usize) -> u32 {
+        self.requests[priority].get()
+    }
+
     fn counter(&self, kind: Limited, priority: usize) -> &Cell<u32> {
         match kind {
             Limited::Request => &self.requests[priority],
             Limited::Connection => &self.connections[priority],
+            Limited::Pending => &self.pending[priority],
             Limited::Retry => &self.retries[priority],
         }
     }
@@ -89,6 +107,7 @@ impl<P: Default> Cluster<P> {
             while levels.len() <= priority {
                 levels.push(Level {
                     localities: Vec::new(),
+                    consistent: OnceCell::new(),
                 });
             }
             levels[priority].localities.push(Locality {
@@ -112,21 +131,16 @@ impl<P: Default> Cluster<P> {
         }
     }
 
-    /// The host for one call. `original`: where the caller meant to go, for clusters that follow it.
-    /// `avoid`: hosts that were tried in vain.
-    pub fn choose(
-        &self,
-        original: Option<SocketAddr>,
-        avoid: &dyn Fn(&Host<P>) -> bool,
-    ) -> Option<Rc<Host<P>>> {
+    /// The host for one call. `avoid`: hosts that were tried in vain.
+    pub fn choose(&self, choice: Choice, avoid: &dyn Fn(&Host<P>) -> bool) -> Option<Rc<Host<P>>> {
         if let Discovery::OriginalDestination { port } = self.target.config.discovery {
-            let mut address = original?;
+            let mut address = choice.original?;
             if let Some(port) = port {
                 address.set_port(port);
             }
             return Some(self.original(address));
         }
-        balance::choose(&self.levels, self.rule, avoid)
+        balance::choose(&self.levels, self.rule, choice.hash, avoid)
     }
 
     fn original(&self, address: SocketAddr) -> Rc<Host<P>> {
@@ -165,27 +179,41 @@ impl<P> Cluster<P> {
             .flat_map(|locality| &locality.hosts)
     }
 
-    /// A place for one more request, connection or retry; `None`: the circuit breaker is open.
+    /// A place under a limit; `None`: the circuit breaker is open.
     pub fn admit(&self, kind: Limited, priority: Priority) -> Option<Slot> {
-        let (index, limits): (usize, &Limits) = match priority {
-            Priority::Default => (0, &self.target.config.default_limits),
-            Priority::High => (1, &self.target.config.high_priority_limits),
-        };
+        let (index, limits) = self.limits(priority);
         let most = match kind {
             Limited::Request => limits.max_requests,
             Limited::Connection => limits.max_connections,
-            Limited::Retry => limits.max_retries,
+            Limited::Pending => limits.max_pending_requests,
+            Limited::Retry => match limits.retry_budget {
+                None => limits.max_retries,
+                Some(budget) => budget.most(self.usage.under_way(index)),
+            },
         };
-        let counter = self.usage.counter(kind, index);
-        if counter.get() >= most {
-            return None;
+        (self.usage.counter(kind, index).get() < most).then(|| self.slot(kind, index))
+    }
+
+    /// A place whatever the limit says; it counts all the same.
+    pub fn admit_anyway(&self, kind: Limited, priority: Priority) -> Slot {
+        self.slot(kind, self.limits(priority).0)
+    }
+
+    fn limits(&self, priority: Priority) -> (usize, &Limits) {
+        match priority {
+            Priority::Default => (0, &self.target.config.default_limits),
+            Priority::High => (1, &self.target.config.high_priority_limits),
         }
+    }
+
+    fn slot(&self, kind: Limited, priority: usize) -> Slot {
+        let counter = self.usage.counter(kind, priority);
         counter.set(counter.get() + 1);
-        Some(Slot {
+        Slot {
             usage: Rc::clone(&self.usage),
             kind,
-            priority: index,
-        })
+            priority,
+        }
     }
 
     /// Tells how a call to `host` went; hosts that fail too often in a row are left out for a while

@@ -7,13 +7,16 @@
 mod balance;
 mod cluster;
 mod connect;
+mod consistent;
+mod hash;
 mod host;
 mod random;
 mod stream;
 mod target;
 
-pub use cluster::{Cluster, Limited, Slot};
+pub use cluster::{Choice, Cluster, Limited, Slot};
 pub use connect::{ConnectError, Connected};
+pub use hash::hash;
 pub use host::Host;
 pub use random::random;
 pub use stream::Stream;

@@ -1,8 +1,9 @@
-"""Small HTTP programs on loopback addresses, and an Envoy in front of them as a gateway."""
+"""Small HTTP programs on loopback addresses, and a proxy in front of them as a gateway."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from aiohttp import web
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
 from mesh_testing.control_plane import ControlPlane, control_plane
-from mesh_testing.envoy import Envoy, envoy
 from mesh_testing.objects import configuration, endpoint_slice, pod, service
+from mesh_testing.running import Running, StartProxy
 
 GATEWAY = Proxy(
     ProxyKind.ROUTER, "default", "gateway", "127.0.0.1", Labels.of({"istio": "ingressgateway"}), "gateway"
@@ -31,11 +32,20 @@ def free_port() -> int:
 class Front:
     """What a test talks to."""
 
-    def __init__(self, plane: ControlPlane, envoy: Envoy, port: int, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        running: Running,
+        port: int,
+        session: aiohttp.ClientSession,
+        answered: Counter[str],
+    ) -> None:
         self.plane = plane
-        self.envoy = envoy
+        self.running = running
         self.port = port
         self._session = session
+        self.answered = answered
+        """How many requests each version has answered."""
 
     async def get(
         self, path: str = "/", method: str = "GET", **headers: str
@@ -53,14 +63,14 @@ class Front:
 
 @asynccontextmanager
 async def front(
-    objects: Iterable[dict[str, Any]],
-    folder: Path,
-    gateway_name: str = "",
-    start: Callable[..., AbstractAsyncContextManager[Envoy]] = envoy,
+    start_proxy: StartProxy, objects: Iterable[dict[str, Any]], folder: Path, gateway_name: str = ""
 ) -> AsyncIterator[Front]:
     """`reviews` with three versions behind a gateway that serves every host; `objects` say how."""
     backend_port, port = free_port(), free_port()
-    runners = [await _backend(version, address, backend_port) for version, address in VERSIONS.items()]
+    answered: Counter[str] = Counter()
+    runners = [
+        await _backend(version, address, backend_port, answered) for version, address in VERSIONS.items()
+    ]
     facts = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
         service("reviews", address="10.96.0.9", http=9080),
@@ -91,12 +101,12 @@ async def front(
     try:
         async with (
             control_plane(registry, folder) as plane,
-            start(_proxy(gateway_name), plane.path, folder) as running,
+            start_proxy(_proxy(gateway_name), plane.path, folder) as running,
             aiohttp.ClientSession() as session,
         ):
             status = await running.synced(plane.discovery)
             assert [one.reason for one in status.types if one.reason] == [], running.log.read_text()
-            yield Front(plane, running, port, session)
+            yield Front(plane, running, port, session, answered)
     finally:
         for runner in runners:
             await runner.cleanup()
@@ -109,8 +119,9 @@ def _proxy(gateway_name: str) -> Proxy:
     return replace(GATEWAY, labels=Labels.of(labels))
 
 
-async def _backend(version: str, address: str, port: int) -> web.AppRunner:
+async def _backend(version: str, address: str, port: int, answered: Counter[str]) -> web.AppRunner:
     async def answer(request: web.Request) -> web.Response:
+        answered[version] += 1
         told = {
             "version": version,
             "path": request.path_qs,

@@ -1,57 +1,45 @@
-"""Our own proxy as a client of our control plane, in an Envoy's place."""
+"""Our own proxy."""
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import aiohttp
+from typing import Any
 
 from hauberk.mesh.proxy import Proxy
-from mesh_testing.envoy import Envoy, node
+from mesh_testing.running import Running, node, run
 
-PROXY = Path(sys.prefix) / "bin" / "hauberk-proxy"
-
-
-class HauberkProxy(Envoy):
-    """A running proxy and its admin socket."""
-
-    async def live(self) -> bool:
-        connector = aiohttp.UnixConnector(path=str(self.admin_socket))
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector) as session,
-                session.get("http://proxy/ready") as response,
-            ):
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
+PROGRAM = Path(sys.prefix) / "bin" / "hauberk-proxy"
 
 
 @asynccontextmanager
 async def hauberk_proxy(
-    proxy: Proxy, xds: Path, folder: Path, *, namespace: str = "", name: str = "hauberk"
-) -> AsyncIterator[HauberkProxy]:
+    proxy: Proxy,
+    xds: Path,
+    folder: Path,
+    *,
+    namespace: str = "",
+    name: str = "hauberk",
+    workers: int = 1,
+    drain_seconds: int = 0,
+) -> AsyncIterator[Running]:
     """Start one; `namespace` is a network namespace to run in, where it has the proxy's address."""
-    log = folder / f"{name}.log"
+    admin = folder / f"{name}.sock"
     bootstrap = folder / f"{name}.json"
-    files = {key: str(folder / f"{name}.{key}") for key in ("admin", "records", "access_log")}
-    config = {"node": node(proxy), "xds": str(xds), **files, "drain_seconds": 0}
-    command = [str(PROXY), "--bootstrap", str(bootstrap)]
+    access_log = folder / f"{name}-access.log"
+    config: dict[str, Any] = {
+        "node": node(proxy),
+        "xds": str(xds),
+        "admin": str(admin),
+        "records": str(folder / f"{name}-records.log"),
+        "access_log": str(access_log),
+        "workers": workers,
+        "drain_seconds": drain_seconds,
+    }
     if namespace:
         config |= {"source_address": proxy.address, "upstream_mark": 2}
-        command = ["ip", "netns", "exec", namespace, *command]
     bootstrap.write_text(json.dumps(config))
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
-    try:
-        yield HauberkProxy(proxy, Path(files["admin"]), log, Path(files["access_log"]))
-    finally:
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+    command = [str(PROGRAM), "--bootstrap", str(bootstrap)]
+    async with run(command, proxy, admin, folder / f"{name}.log", access_log, namespace) as running:
+        yield running

@@ -8,8 +8,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::cluster::{
-    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, ServiceName, TcpKeepalive,
-    TransportMatch, UpstreamBind, UpstreamHttp, UpstreamProtocol,
+    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, RetryBudget, ServiceName,
+    TcpKeepalive, TransportMatch, UpstreamBind, UpstreamHttp, UpstreamProtocol,
 };
 use hauberk_config::endpoint::ClusterLoadAssignment;
 
@@ -20,6 +20,9 @@ use super::{At, Decoded, required, unpack};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Points of a hash ring, places of a Maglev table: Envoy's bounds.
+const MOST_RING: u64 = 8 << 20;
+const MOST_MAGLEV: u64 = 5_000_011;
 const DNS_REFRESH: Duration = Duration::from_secs(5);
 
 pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
@@ -194,9 +197,16 @@ fn load_balancing(told: &cluster::Cluster) -> Decoded<LoadBalancing> {
                 ),
                 _ => (None, None),
             };
+            let (minimum, maximum) = (wide(minimum, 1024), wide(maximum, MOST_RING));
+            if minimum > maximum || maximum > MOST_RING {
+                return Err(format!(
+                    "ring_hash_lb_config: expected minimum_ring_size <= maximum_ring_size <= {MOST_RING}, found {minimum} \
+                     and {maximum}"
+                ));
+            }
             Ok(LoadBalancing::RingHash {
-                minimum_size: wide(minimum, 1024),
-                maximum_size: wide(maximum, 8 << 20),
+                minimum_size: minimum,
+                maximum_size: maximum,
             })
         }
         Ok(P::Maglev) => {
@@ -204,15 +214,26 @@ fn load_balancing(told: &cluster::Cluster) -> Decoded<LoadBalancing> {
                 Some(C::MaglevLbConfig(config)) => config.table_size.as_ref(),
                 _ => None,
             };
-            Ok(LoadBalancing::Maglev {
-                table_size: wide(size, 65_537),
-            })
+            let table_size = wide(size, 65_537);
+            if !(2..=MOST_MAGLEV).contains(&table_size) || !is_prime(table_size) {
+                return Err(format!(
+                    "maglev_lb_config.table_size: expected a prime up to {MOST_MAGLEV}, found {table_size}"
+                ));
+            }
+            Ok(LoadBalancing::Maglev { table_size })
         }
         Ok(P::LoadBalancingPolicyConfig) | Err(_) => Err(format!(
             "lb_policy: expected a known one, found {}",
             told.lb_policy
         )),
     }
+}
+
+fn is_prime(number: u64) -> bool {
+    number >= 2
+        && (2..)
+            .take_while(|n| n * n <= number)
+            .all(|n| !number.is_multiple_of(n))
 }
 
 fn panic_threshold(told: &cluster::Cluster) -> u8 {
@@ -222,6 +243,12 @@ fn panic_threshold(told: &cluster::Cluster) -> u8 {
         .and_then(|common| common.healthy_panic_threshold.as_ref())
         .map_or(50.0, |percent| percent.value);
     percent.clamp(0.0, 100.0) as u8
+}
+
+/// In hundredths.
+fn percent(told: Option<&envoy_types::pb::envoy::r#type::v3::Percent>, default: f64) -> u32 {
+    let percent = told.map_or(default, |told| told.value);
+    (percent.clamp(0.0, 100.0) * 100.0) as u32
 }
 
 fn limits(told: &cluster::Cluster) -> (Limits, Limits) {
@@ -244,6 +271,10 @@ fn limits(told: &cluster::Cluster) -> (Limits, Limits) {
         );
         limits.max_requests = or(threshold.max_requests.as_ref(), limits.max_requests);
         limits.max_retries = or(threshold.max_retries.as_ref(), limits.max_retries);
+        limits.retry_budget = threshold.retry_budget.as_ref().map(|told| RetryBudget {
+            share: percent(told.budget_percent.as_ref(), 20.0),
+            least: number(told.min_retry_concurrency.as_ref()).unwrap_or(3),
+        });
     }
     found
 }

@@ -1,34 +1,37 @@
-"""A client and a server, each in a network namespace behind its proxy: a real Envoy, or our own."""
+"""A caller and a service in network namespaces of their own, each behind a proxy: what a sidecar sees."""
 
 import asyncio
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
-from mesh_testing.control_plane import TestAuthority, control_plane
-from mesh_testing.envoy import Envoy, envoy
-from mesh_testing.hauberk_proxy import hauberk_proxy
+from mesh_testing.control_plane import ControlPlane, TestAuthority, control_plane, eventually
+from mesh_testing.objects import configuration, endpoint_slice, pod, service
+from mesh_testing.running import Running, StartProxy
 
 CLIENT, SERVER, VIRTUAL = "10.66.0.1", "10.66.0.2", "10.96.0.1"
 IDENTITIES = {name: f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("front", "web")}
 NO_REVERSE_PATH_FILTER = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done"
 PROGRAM = """
-import http.server, threading
+import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
         body = f"{self.client_address[0]} {self.headers.get('x-forwarded-client-cert')}".encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-raw = http.server.ThreadingHTTPServer(("0.0.0.0", 8081), Handler)
-threading.Thread(target=raw.serve_forever, daemon=True).start()
+    do_POST = do_PUT = do_DELETE = do_GET
+import threading
+other = http.server.ThreadingHTTPServer(("0.0.0.0", 8081), Handler)
+threading.Thread(target=other.serve_forever, daemon=True).start()
 http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()
 """
 
@@ -95,34 +98,74 @@ async def call(namespace: str, *arguments: str) -> tuple[str, str]:
     return status, body
 
 
-@dataclass
 class TwoHops:
-    """The proxies of `front` and of `web`, which it calls."""
+    """`front` calls `web` at 10.96.0.1: port 80 is HTTP, 81 plain TCP, 82 of a protocol to be detected."""
 
-    front: Envoy
-    web: Envoy
+    def __init__(
+        self, namespace: str, planes: tuple[ControlPlane, ControlPlane], proxies: tuple[Running, Running]
+    ) -> None:
+        self.namespace = namespace
+        self._planes = planes
+        self.front, self.web = proxies
+
+    async def call(self, *arguments: str) -> tuple[str, str]:
+        """Status and body of one request; 000 if there was no answer."""
+        return await call(self.namespace, *arguments)
+
+    async def answers(self, expected: str, *arguments: str) -> str:
+        """Wait until a request has this status, since a change takes a moment, and give its body."""
+        found: list[str] = []
+
+        async def asked() -> bool:
+            status, body = await self.call(*arguments)
+            found[:] = [status, body]
+            return status == expected
+
+        try:
+            await eventually(asked, 10)
+        except AssertionError as error:
+            raise AssertionError(f"{arguments}: expected {expected}, found {found}") from error
+        return found[1]
+
+    def publish(self, kind: str, name: str, spec: dict[str, Any], namespace: str = "default") -> None:
+        self._update([configuration(kind, name, spec, namespace)], [])
+
+    def withdraw(self, kind: str, name: str, namespace: str = "default") -> None:
+        self._update([], [("security.istio.io", kind, namespace, name)])
+
+    def _update(self, objects: list[dict[str, Any]], gone: list[tuple[str, str, str, str]]) -> None:
+        for plane in self._planes:
+            registry = plane.discovery.snapshot.registry
+            plane.discovery.publish(registry.update(objects, gone))
 
 
 @asynccontextmanager
 async def two_hops(
-    registry: Registry, folder: Path, pair: tuple[str, str], *, ours: bool = False
+    start_proxy: StartProxy, pair: tuple[str, str], folder: Path, *objects: dict[str, Any]
 ) -> AsyncIterator[TwoHops]:
-    """`front` calls `web`, each behind its proxy, which has taken all that it was sent."""
-    for side in ("client", "server"):
-        (folder / side).mkdir()
+    client, server = pair
+    registry = Registry().update(
+        [
+            service("web", address=VIRTUAL, http=80, tcp=81, x=82),
+            endpoint_slice("web", [SERVER], http=8080, tcp=8081, x=8080),
+            pod("front-1", CLIENT, account="front", app="front"),
+            pod("web-1", SERVER, account="web", ports={"http": 8080, "tcp-raw": 8081}, app="web"),
+            *objects,
+        ]
+    )
+    for name in ("client", "server"):
+        (folder / name).mkdir()
     authority = TestAuthority()
     front = Proxy(ProxyKind.SIDECAR, "default", "front-1", CLIENT, Labels.of({"app": "front"}), "front")
     web = Proxy(ProxyKind.SIDECAR, "default", "web-1", SERVER, Labels.of({"app": "web"}), "web")
-    client, server = pair
-    start = hauberk_proxy if ours else envoy
     async with (
         control_plane(registry, folder / "client", authority, IDENTITIES["front"]) as outbound,
         control_plane(registry, folder / "server", authority, IDENTITIES["web"]) as inbound,
         program(server),
-        start(front, outbound.path, folder / "client", namespace=client) as one,
-        start(web, inbound.path, folder / "server", namespace=server) as other,
+        start_proxy(front, outbound.path, folder / "client", namespace=client) as one,
+        start_proxy(web, inbound.path, folder / "server", namespace=server) as other,
     ):
         for running, plane in ((one, outbound), (other, inbound)):
             status = await running.synced(plane.discovery)
             assert [each.reason for each in status.types if each.reason] == []
-        yield TwoHops(one, other)
+        yield TwoHops(client, (outbound, inbound), (one, other))
