@@ -61,34 +61,27 @@ pub fn judge<B>(policy: &Arc<CorsPolicy>, request: &Request<B>) -> Verdict {
 }
 
 impl Allowed {
-    /// What goes on the answer to a request.
+    /// What goes on every answer.
     pub fn write(&self, headers: &mut HeaderMap) {
-        self.allow(headers);
-        set(
-            headers,
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            &self.policy.expose_headers,
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
+        if self.policy.allow_credentials {
+            let value = HeaderValue::from_static("true");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, value);
+        }
+        let exposed = &self.policy.expose_headers;
+        set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 
-    /// What goes on the answer to a preflight request.
+    /// What goes on the answer to a preflight request: Envoy says there what it exposes, too.
     pub fn write_preflight(&self, headers: &mut HeaderMap) {
         let policy = &self.policy;
-        self.allow(headers);
+        self.write(headers);
         for (name, value) in [
             (header::ACCESS_CONTROL_ALLOW_METHODS, &policy.allow_methods),
             (header::ACCESS_CONTROL_ALLOW_HEADERS, &policy.allow_headers),
             (header::ACCESS_CONTROL_MAX_AGE, &policy.max_age),
         ] {
             set(headers, name, value);
-        }
-    }
-
-    fn allow(&self, headers: &mut HeaderMap) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
-        if self.policy.allow_credentials {
-            let value = HeaderValue::from_static("true");
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, value);
         }
     }
 }

@@ -13,6 +13,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from hauberk.mesh import filters
 from hauberk.mesh.addresses import socket_address
 from hauberk.mesh.authorization import Authorization
+from hauberk.mesh.destination_rules import DestinationRule
 from hauberk.mesh.gateway_api import pods_namespace
 from hauberk.mesh.gateway_tls import (
     PLAIN_MODES,
@@ -97,6 +98,8 @@ class GatewayInputs:
     virtual_services: Sequence[Configuration]
     """Those that the gateway's namespace may see, the oldest first."""
     hosts: Mapping[str, Service]
+    rules: Mapping[str, DestinationRule]
+    """Of the hosts that the virtual services lead to and that have one."""
     services: Sequence[Service]
     """Those that select the gateway's pod."""
     authorization: Authorization
@@ -336,4 +339,5 @@ def _translation(server: Server, gateway_name: str, inputs: GatewayInputs) -> Tr
         gateway=gateway_name,
         client=Client(inputs.proxy.namespace, inputs.proxy.labels),
         services=inputs.hosts,
+        rules=inputs.rules,
     )

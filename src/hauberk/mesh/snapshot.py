@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from hauberk.mesh.authorization import Authorization, authorize, select_authorization_policies
 from hauberk.mesh.clusters import black_hole_cluster
+from hauberk.mesh.destination_rules import DestinationRule, merge_rules
 from hauberk.mesh.gateway_status import Status
 from hauberk.mesh.gateways import GatewayInputs, credentials_of, gateway_resources
 from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
@@ -22,12 +23,22 @@ from hauberk.mesh.listeners import virtual_outbound
 from hauberk.mesh.names import dns_listener, dns_names
 from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
 from hauberk.mesh.proxy import Proxy
-from hauberk.mesh.registry import SECURITY, Labels, Registry, Service, ServiceView, Workload, exported
+from hauberk.mesh.registry import (
+    SECURITY,
+    Configuration,
+    Labels,
+    Registry,
+    Service,
+    ServiceView,
+    Workload,
+    exported,
+)
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
 from hauberk.mesh.routing import Routing, routing, statuses
 from hauberk.mesh.scope import Scope, ScopeIndex
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES, Resource, serialize
 from hauberk.mesh.unit import Inputs, UnitIndex, translate
+from hauberk.mesh.virtual_services import destination_hosts
 
 Message = Any
 
@@ -268,12 +279,22 @@ class Snapshot:
             gateways=self._routing.gateways,
             virtual_services=visible,
             hosts={host: view.service for host, view in self.registry.views.items()},
+            rules=self._rules_of(visible, proxy.namespace),
             services=self._services_of(proxy),
             authorization=self._authorization(proxy),
             observation=self._scopes.telemetry_of(proxy).client,
             mesh=self.registry.mesh,
             credentials=credentials_of(self._routing.gateways, proxy, self.registry),
         )
+
+    def _rules_of(self, virtuals: Iterable[Configuration], namespace: str) -> dict[str, DestinationRule]:
+        """The DestinationRules of what virtual services lead to, by host."""
+        found = {}
+        for host in {host for virtual in virtuals for host in destination_hosts(virtual, self.registry.mesh)}:
+            view = self.registry.views.get(host)
+            if view is not None and (rules := self._units.rules(view.service, namespace)):
+                found[host] = merge_rules(rules)
+        return found
 
     def _services_of(self, proxy: Proxy) -> list[Service]:
         candidates = self._services_by_namespace.get(proxy.namespace, ())

@@ -50,6 +50,8 @@ class Inputs:
     virtual_service: Configuration | None
     rules: tuple[Configuration, ...]
     destinations: tuple[Service, ...]
+    destination_rules: tuple[tuple[Configuration, ...], ...]
+    """In the order of `destinations`."""
     client: Client | None
     """None where no route looks at the client."""
     gateway: bool
@@ -66,6 +68,7 @@ class Inputs:
             id(self.virtual_service),
             tuple(map(id, self.rules)),
             tuple(map(id, self.destinations)),
+            tuple(tuple(map(id, rules)) for rules in self.destination_rules),
             self.client,
             self.gateway,
             self.clusters_only,
@@ -111,13 +114,15 @@ class UnitIndex:
         virtual = None if scope.gateway else self._virtual_service(service.host, scope.namespace)
         rules = self.rules(service, scope.namespace)
         hosts = destination_hosts(virtual, self._mesh) if virtual else ()
-        destinations = (self._registry.views.get(host) for host in hosts)
+        views = (self._registry.views.get(host) for host in hosts)
+        destinations = tuple(one.service for one in views if one)
         source = Client(scope.namespace, scope.labels) if virtual and looks_at_source(virtual) else None
         return Inputs(
             view=view,
             virtual_service=virtual,
             rules=rules,
-            destinations=tuple(one.service for one in destinations if one),
+            destinations=destinations,
+            destination_rules=tuple(self.rules(one, scope.namespace) for one in destinations),
             client=source,
             gateway=scope.gateway,
             clusters_only=scope.gateway or not sees,
@@ -191,8 +196,12 @@ def _translation(inputs: Inputs, rule: DestinationRule, port: ServicePort) -> Tr
         port=port.number,
         gateway=MESH,
         client=inputs.client or Client("", Labels()),
-        services={service.host: service for service in (inputs.view.service, *inputs.destinations)},
-        hashing={inputs.view.service.host: rule.policy(port).load_balancer.get("consistentHash") or {}},
+        services={service.host: service for service in (*inputs.destinations, inputs.view.service)},
+        rules={
+            service.host: merge_rules(rules)
+            for service, rules in zip(inputs.destinations, inputs.destination_rules, strict=True)
+        }
+        | {inputs.view.service.host: rule},
     )
 
 
@@ -204,7 +213,8 @@ def _http(inputs: Inputs, translation: Translation) -> list[Any]:
     if port is None:
         return []
     route = default_route(inputs.view.service, port)
-    translation.hash_policies(route.route, inputs.view.service.host)
+    destination = {"host": inputs.view.service.host, "port": {"number": port.number}}
+    translation.hash_policies(route.route, destination, inputs.view.service.namespace)
     return [route]
 
 

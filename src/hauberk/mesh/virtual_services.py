@@ -17,6 +17,7 @@ from envoy.type.v3 import percent_pb2
 from google.protobuf import duration_pb2
 
 from hauberk.mesh.clusters import outbound_name
+from hauberk.mesh.destination_rules import DestinationRule
 from hauberk.mesh.durations import duration
 from hauberk.mesh.hosts import resolve_host
 from hauberk.mesh.registry import Configuration, Labels, Mesh, Service
@@ -59,23 +60,30 @@ class Translation:
     """`mesh`, or `NAMESPACE/NAME` of the gateway whose listener this is."""
     client: Client
     services: Mapping[str, Service]
-    hashing: Mapping[str, Spec] = field(default_factory=dict)
-    """`consistentHash` of the destinations' rules, by host."""
+    rules: Mapping[str, DestinationRule] = field(default_factory=dict)
+    """Of the destinations that have one, by host."""
 
     def cluster(self, destination: Spec, namespace: str) -> str:
         """The cluster of a destination; its only port, or the port called, unless one is told."""
         host = resolve_host(destination["host"], namespace, self.mesh)
-        number = (destination.get("port") or {}).get("number")
-        if number is None:
-            service = self.services.get(host)
-            number = service.ports[0].number if service and len(service.ports) == 1 else self.port
-        return outbound_name(host, number, destination.get("subset") or "")
+        return outbound_name(host, self._port_of(destination, host), destination.get("subset") or "")
 
-    def hash_policies(self, action: Any, host: str) -> None:
-        """Tell the route what a consistent hash is made of."""
-        told = self.hashing.get(host)
-        if not told:
+    def _port_of(self, destination: Spec, host: str) -> int:
+        number = (destination.get("port") or {}).get("number")
+        if number is not None:
+            return int(number)
+        service = self.services.get(host)
+        return service.ports[0].number if service and len(service.ports) == 1 else self.port
+
+    def hash_policies(self, action: Any, destination: Spec, namespace: str) -> None:
+        """Tell the route what a consistent hash is made of, by the destination's rule."""
+        host = resolve_host(destination["host"], namespace, self.mesh)
+        rule, service = self.rules.get(host), self.services.get(host)
+        port = service.port(self._port_of(destination, host)) if service else None
+        if rule is None or port is None:
             return
+        subset = next((one for one in rule.subsets if one.name == destination.get("subset")), None)
+        told = rule.policy(port, subset).load_balancer.get("consistentHash") or {}
         if told.get("httpHeaderName"):
             action.hash_policy.add(header={"header_name": told["httpHeaderName"]})
         elif told.get("httpCookie"):
@@ -246,8 +254,7 @@ class _Route:
                 )
                 _header_operations(cluster, entry.get("headers") or {})
         if weighted:
-            host = resolve_host(weighted[0]["destination"]["host"], self._namespace, self._context.mesh)
-            self._context.hash_policies(action, host)
+            self._context.hash_policies(action, weighted[0]["destination"], self._namespace)
 
     def _rewrite(self, action: Any, uri: str) -> None:
         """A matched prefix is replaced; one that `/` replaces takes its own slash along."""

@@ -1,15 +1,17 @@
 """Small HTTP programs on loopback addresses, and a proxy in front of them as a gateway."""
 
+import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
@@ -29,6 +31,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A request as a program got it."""
+
+    version: str
+    host: str
+    body: bytes
+
+
 class Front:
     """What a test talks to."""
 
@@ -38,27 +49,37 @@ class Front:
         running: Running,
         port: int,
         session: aiohttp.ClientSession,
-        answered: Counter[str],
+        heard: list[Heard],
     ) -> None:
         self.plane = plane
         self.running = running
         self.port = port
-        self._session = session
-        self.answered = answered
-        """How many requests each version has answered."""
+        self.session = session
+        self.heard = heard
+        """The requests that came to the programs, all versions' in one list."""
+
+    @property
+    def answered(self) -> Counter[str]:
+        """How many requests came to each version."""
+        return Counter(one.version for one in self.heard)
 
     async def get(
-        self, path: str = "/", method: str = "GET", **headers: str
+        self, path: str = "/", method: str = "GET", body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, Any], Any]:
         """Status, body if it is JSON, headers. `_` in a header's name stands for `-`."""
         named = {"host": "reviews.example"} | {key.replace("_", "-"): value for key, value in headers.items()}
-        async with self._session.request(
-            method, f"http://127.0.0.1:{self.port}{path}", headers=named, allow_redirects=False
+        url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
+        async with self.session.request(
+            method, url, headers=named, data=body, allow_redirects=False
         ) as response:
-            body = (
+            found = (
                 await response.json() if "json" in response.content_type else {"text": await response.text()}
             )
-            return response.status, body, response.headers
+            return response.status, found, response.headers
+
+    async def many(self, count: int, path: str = "/", **headers: str) -> list[tuple[int, Any, Any]]:
+        """Requests at the same time."""
+        return await asyncio.gather(*(self.get(path, **headers) for _ in range(count)))
 
 
 @asynccontextmanager
@@ -67,10 +88,8 @@ async def front(
 ) -> AsyncIterator[Front]:
     """`reviews` with three versions behind a gateway that serves every host; `objects` say how."""
     backend_port, port = free_port(), free_port()
-    answered: Counter[str] = Counter()
-    runners = [
-        await _backend(version, address, backend_port, answered) for version, address in VERSIONS.items()
-    ]
+    heard: list[Heard] = []
+    runners = [await _backend(version, address, backend_port, heard) for version, address in VERSIONS.items()]
     facts = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
         service("reviews", address="10.96.0.9", http=9080),
@@ -79,14 +98,7 @@ async def front(
             pod(version, address, host_network=True, app="reviews", version=version)
             for version, address in VERSIONS.items()
         ),
-        configuration(
-            "DestinationRule",
-            "reviews",
-            {
-                "host": "reviews",
-                "subsets": [{"name": version, "labels": {"version": version}} for version in VERSIONS],
-            },
-        ),
+        destination_rule(),
         configuration(
             "Gateway",
             "gateway",
@@ -98,15 +110,16 @@ async def front(
         *objects,
     ]
     registry = Registry().update(facts)
+    connector = aiohttp.TCPConnector(limit=0)
     try:
         async with (
             control_plane(registry, folder) as plane,
             start_proxy(_proxy(gateway_name), plane.path, folder) as running,
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector) as session,
         ):
             status = await running.synced(plane.discovery)
             assert [one.reason for one in status.types if one.reason] == [], running.log.read_text()
-            yield Front(plane, running, port, session, answered)
+            yield Front(plane, running, port, session, heard)
     finally:
         for runner in runners:
             await runner.cleanup()
@@ -119,18 +132,32 @@ def _proxy(gateway_name: str) -> Proxy:
     return replace(GATEWAY, labels=Labels.of(labels))
 
 
-async def _backend(version: str, address: str, port: int, answered: Counter[str]) -> web.AppRunner:
-    async def answer(request: web.Request) -> web.Response:
-        answered[version] += 1
+async def _backend(version: str, address: str, port: int, heard: list[Heard]) -> web.AppRunner:
+    """Does as the request's headers ask.
+
+    `sleep` so many seconds, `answer` with a status, be `broken` if it is this version, have `failures`: so many of the
+    requests with that `token`.
+    """
+    tokens: Counter[str] = Counter()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        headers = request.headers
+        heard.append(Heard(version, request.host, await request.read()))
+        if request.path == "/echo":
+            return await _echo(request)
+        await asyncio.sleep(float(headers.get("sleep", "0")))
+        if headers.get("broken") == version:
+            return web.Response(status=503)
+        tokens[headers.get("token", "")] += 1
+        if tokens[headers.get("token", "")] <= int(headers.get("failures", "0")):
+            return web.Response(status=int(headers.get("answer", "503")))
         told = {
             "version": version,
             "path": request.path_qs,
             "method": request.method,
             "headers": {key.lower(): value for key, value in request.headers.items()},
         }
-        if request.headers.get("answer"):
-            return web.json_response(told, status=int(request.headers["answer"]))
-        return web.json_response(told)
+        return web.json_response(told, status=int(headers.get("answer", "200")))
 
     application = web.Application()
     application.router.add_route("*", "/{anything:.*}", answer)
@@ -138,6 +165,22 @@ async def _backend(version: str, address: str, port: int, answered: Counter[str]
     await runner.setup()
     await web.TCPSite(runner, address, port).start()
     return runner
+
+
+async def _echo(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_str(f"heard {message.data}")
+    return socket
+
+
+def destination_rule(**policy: Any) -> dict[str, Any]:
+    """The versions as subsets, under a traffic policy."""
+    subsets = [{"name": version, "labels": {"version": version}} for version in VERSIONS]
+    return configuration(
+        "DestinationRule", "reviews", {"host": "reviews", "subsets": subsets, "trafficPolicy": policy}
+    )
 
 
 def virtual_service(*http: dict[str, Any], name: str = "reviews", **more: Any) -> dict[str, Any]:
