@@ -26,6 +26,7 @@ from hauberk.identity.certificate import generate_key, make_request
 from hauberk.identity.protocol import istio_ca_pb2
 from hauberk.identity.spiffe_id import SpiffeId
 from hauberk.model import kinds
+from hauberk.store.encryption import create_key_file
 from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import read_kubeconfig
 
@@ -184,6 +185,38 @@ def test_a_key_file_that_others_can_read_is_refused(hauberkd: Any) -> None:
     done = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
     assert "chmod 600" in done.stderr
+
+
+def test_a_key_file_in_the_state_folder_is_refused(hauberkd: Any, tmp_path: Path) -> None:
+    hauberkd.state.mkdir(exist_ok=True)
+    link = tmp_path / "link"
+    link.symlink_to(hauberkd.state)
+    for path in (hauberkd.state / "key", hauberkd.state / "ca" / "key", link / "key"):
+        done = subprocess.run(
+            [*hauberkd.arguments, "--key-file", str(path)], capture_output=True, text=True, timeout=20
+        )
+        assert done.returncode == 2
+        assert "`mv " in done.stderr
+        assert not path.exists()
+
+
+def test_a_new_key_replaces_the_old_one_everywhere(hauberkd: Any) -> None:
+    hauberkd.start()
+    hauberkd.kubectl("create", "secret", "generic", "s", "--from-literal=a=b")
+    hauberkd.end()
+    old = hauberkd.key.read_bytes()
+    create_key_file(hauberkd.key.with_name("new"))
+    new = hauberkd.key.with_name("new").read_bytes()
+    hauberkd.key.write_bytes(new + old)
+    hauberkd.start()
+    hauberkd.end(signal.SIGKILL)
+    assert "drop their lines" in hauberkd.log.read_text()
+    hauberkd.key.write_bytes(new)
+    for path in (*hauberkd.state.rglob("*.sealed"), *hauberkd.state.glob("hauberk.db*")):
+        assert old[:8] not in path.read_bytes(), path
+    hauberkd.start()
+    assert hauberkd.kubectl("get", "secret", "s", "-o", "jsonpath={.data.a}") == "Yg=="
+    hauberkd.authority().rotate()
 
 
 async def test_a_node_obtains_the_svid_of_its_pod_and_no_other(hauberkd: Any) -> None:

@@ -17,14 +17,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.secret.v3 import sds_pb2_grpc
 
+from hauberk.daemon.peer import Peer, peer_of_certificate
 from hauberk.identity.authority import CertificateAuthority
+from hauberk.identity.bundle import chain_pem
 from hauberk.identity.ca_client import CaClient
 from hauberk.identity.ca_service import Refused, add_ca_services
-from hauberk.identity.certificate import generate_key, make_request
+from hauberk.identity.certificate import Validity, generate_key, make_api_client, make_request
 from hauberk.identity.spiffe_id import SpiffeId, TrustDomain
 from hauberk.identity.svid import IssuanceError, SvidSource, check_svid
 from hauberk.identity.workload_server import serve_workload
+from hauberk.store.authentication import Authentication
 from hauberk.store.encryption import generate_sealer
+from hauberk.store.user import ANONYMOUS
 
 WEB = SpiffeId.parse("spiffe://cluster.local/ns/bank/sa/web")
 
@@ -88,6 +92,31 @@ async def test_only_the_pods_node_gets_its_svid(tmp_path: Path) -> None:
             async with ca.client(name, organizations) as channel:
                 with pytest.raises(IssuanceError, match="PERMISSION_DENIED"):
                     await CaClient(channel).sign(request, WEB, "uid-1", timedelta(hours=1))
+
+
+async def test_a_nodes_name_counts_only_from_the_apis_own_intermediate(tmp_path: Path) -> None:
+    """Whoever has the workloads' intermediate can sign any name, a node's too: it names nobody there."""
+    async with served(tmp_path) as ca:
+        issuer = ca.authority._state.svid.current
+        key = generate_key()
+        validity = Validity.starting(now(), timedelta(hours=1))
+        leaf = make_api_client(issuer, key.public_key(), "system:node:one", ["system:nodes"], validity, 1)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        credentials = grpc.ssl_channel_credentials(
+            ca.authority.roots_pem, pem, chain_pem([leaf, issuer.certificate])
+        )
+        async with grpc.aio.secure_channel(ca.address, credentials) as channel:
+            with pytest.raises(IssuanceError, match="the API's own intermediate"):
+                await CaClient(channel).sign(make_request(generate_key()), WEB, "uid-1", timedelta(hours=1))
+    assert peer_of_certificate(leaf) == Peer()
+    certificate = {
+        "subject": ((("commonName", "admin"),),),
+        "issuer": ((("commonName", "hauberk workloads"),),),
+    }
+    guarded = Authentication(client_issuer="hauberk api")
+    assert guarded.authenticate(certificate, None) == ANONYMOUS
+    certificate["issuer"] = ((("commonName", "hauberk api"),),)
+    assert guarded.authenticate(certificate, None).name == "admin"
 
 
 CLIENT = """

@@ -1,16 +1,20 @@
 """Secrets at rest."""
 
 import base64
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hauberk.model.kinds import ALL, CONFIG_MAP, SECRET
+from hauberk.store import storage
 from hauberk.store.bootstrap import bootstrap
-from hauberk.store.database import open_database
-from hauberk.store.encryption import SealError, create_key_file, generate_sealer, read_key_file
+from hauberk.store.database import Database, DatabaseError, Key, Put, Row, open_database
+from hauberk.store.encryption import Sealer, SealError, create_key_file, generate_sealer, read_key_file
 from hauberk.store.local_client import LocalClient
 from hauberk.store.server import ApiServer
+from hauberk.store.sqlite import SqliteDatabase
 
 MARKER = "a-secret-nobody-should-read"
 
@@ -58,6 +62,62 @@ def test_keys_rotate(tmp_path: Path) -> None:
     assert rotated.open(sealed, b"place") == b"value"
     assert not rotated.is_newest(sealed)
     assert new.open(rotated.seal(b"value", b"place"), b"place") == b"value"
+
+
+class Interrupted(SqliteDatabase):
+    """A database whose process is killed after one rewriting transaction."""
+
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        super().rewrite(rows)
+        raise DatabaseError("killed")
+
+
+async def test_after_a_new_key_is_put_on_top_the_old_one_can_be_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History and deletions too; a part that was done before a kill stays done, and the rest follows."""
+    monkeypatch.setattr(storage, "RESEALED_TOGETHER", 2)
+    path = tmp_path / "store.db"
+    old, new = generate_sealer(), generate_sealer()
+    async with ApiServer.open(SqliteDatabase(path), ALL, sealer=old) as server:
+        await bootstrap(server.objects)
+        client = LocalClient(server.objects)
+        for number in range(4):
+            await client.create(
+                SECRET, {"metadata": {"name": f"s{number}", "namespace": "default"}, "data": {}}
+            )
+        await client.patch(SECRET, "default", "s1", {"metadata": {"labels": {"a": "b"}}})
+        await client.delete(SECRET, "default", "s2")
+    rows = SqliteDatabase(path).load().rows
+    rotated = Sealer({**new.keys, **old.keys}, new.newest)
+    with pytest.raises(DatabaseError, match="killed"):
+        async with ApiServer.open(Interrupted(path), ALL, sealer=rotated):
+            pass
+    assert 0 < count_under(path, new) < count_under(path, new) + count_under(path, old)
+    async with ApiServer.open(SqliteDatabase(path), ALL, sealer=rotated):
+        assert count_under(path, old) == 0
+    resealed = SqliteDatabase(path).load().rows
+    assert [(row.revision, row.key, row.deleted) for row in resealed[: len(rows)]] == [
+        (row.revision, row.key, row.deleted) for row in rows
+    ]
+    async with ApiServer.open(SqliteDatabase(path), ALL, sealer=new) as server:
+        assert (await LocalClient(server.objects).get(SECRET, "default", "s1"))["metadata"]["labels"]
+        before = path.read_bytes()
+    assert path.read_bytes() == before, "nothing is encrypted anew twice"
+
+
+def count_under(path: Path, sealer: Sealer) -> int:
+    rows = SqliteDatabase(path).load().rows
+    return sum(sealer.is_newest(row.value) for row in rows if row.key.resource == "secrets")
+
+
+def test_rewriting_changes_values_and_nothing_else(database: Database) -> None:
+    key = Key("secrets", "default", "s")
+    database.commit([[Put(key, b"one", 0)], [Put(Key("secrets", "default", "t"), b"two", 0)]])
+    first, second = database.load().rows[-2:]
+    database.rewrite([replace(first, value=b"three")])
+    assert database.load().rows[-2:] == [replace(first, value=b"three"), second]
+    assert database.revision() == second.revision
 
 
 def test_what_was_moved_or_changed_does_not_open() -> None:

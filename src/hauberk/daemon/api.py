@@ -12,9 +12,9 @@ from hauberk.daemon.gateway_api_status import gateway_classes
 from hauberk.daemon.options import Options
 from hauberk.daemon.requestor import RequestorServer, node_role
 from hauberk.daemon.tasks import background
+from hauberk.identity.certificate import API, authority_common_name
 from hauberk.model import kinds
 from hauberk.model.kind import Kind, Object
-from hauberk.store.authentication import Authentication
 from hauberk.store.authorization import RoleAuthorizer
 from hauberk.store.bootstrap import bootstrap
 from hauberk.store.client import ApiError, Client
@@ -73,7 +73,10 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
     """
     database = open_database(options.database)
     network = str(options.service_network)
-    async with RequestorServer.open(database, kinds.ALL, sealer=sealer, service_cidr=network) as server:
+    issuer = authority_common_name(API)
+    async with RequestorServer.open(
+        database, kinds.ALL, sealer=sealer, service_cidr=network, client_issuer=issuer
+    ) as server:
         await bootstrap(server.objects)
         client = LocalClient(server.objects)
         await _allow_node_certificates(client)
@@ -81,7 +84,7 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
         authorizer = NodeAuthorizer(server.storage, RoleAuthorizer(server.storage))
         async with background() as tasks:
             tasks.start(server.run(), "garbage and namespaces")
-            yield Api(server, client, Authentication((server.issuer,)), authorizer)
+            yield Api(server, client, server.authenticator, authorizer)
 
 
 async def _allow_node_certificates(client: Client) -> None:

@@ -15,6 +15,7 @@ from hauberk.daemon.log import log_to_stderr
 from hauberk.daemon.options import (
     Options,
     check_apart,
+    check_key_file,
     parse_database,
     parse_listen,
     parse_network,
@@ -93,7 +94,7 @@ def _options(
         instance=instance,
         state=state,
         run=(run or Path("/run/hauberk") / instance).absolute(),
-        key_file=(key_file or Path("/etc/hauberk") / f"{instance}.key").absolute(),
+        key_file=check_key_file((key_file or Path("/etc/hauberk") / f"{instance}.key").absolute(), state),
         database=parse_database(database, state),
         api_listen=parse_listen(api_listen),
         grpc_listen=parse_listen(grpc_listen),
@@ -136,7 +137,25 @@ async def _until_signal(options: Options, sealer: Sealer, authority: Certificate
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_api(options, sealer) as api:
+        _tell_old_keys(options.key_file, sealer, authority)
         await serve(options, api, authority, stop)
+
+
+def _tell_old_keys(key_file: Path, sealer: Sealer, authority: CertificateAuthority) -> None:
+    """Store and CA are under the newest key by now: says what the others are still good for."""
+    if not (old := [each.decode(errors="replace") for each in sealer.keys if each != sealer.newest]):
+        return
+    if absent := authority.absent_root_keys:
+        log.warning(
+            "%s: a root key that is not at %s may still be under one of the old keys %s: keep their lines",
+            key_file, ", ".join(map(str, absent)), ", ".join(old),
+        )  # fmt: skip
+    else:
+        log.info(
+            "%s: nothing of this instance is under the old keys %s any more: drop their lines; "
+            "older backups need them",
+            key_file, ", ".join(old),
+        )  # fmt: skip
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

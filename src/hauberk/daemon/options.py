@@ -95,6 +95,24 @@ def parse_node_name(text: str) -> str:
     return text
 
 
+def check_key_file(key_file: Path, state: Path) -> Path:
+    """The key file's path, unless it lies where what it encrypts lies: a backup of the one would hold both.
+
+    Raises:
+        ValueError: it is in the state folder, by its name or by a link.
+    """
+    if any(path.is_relative_to(folder) for path, folder in _both_ways(key_file, state)):
+        raise ValueError(
+            f"--key-file {key_file} lies in the state folder {state}, whose backups it must not be in: move it "
+            f"away, for instance `mv {key_file} {state.parent}/{state.name}.key`, and name it there"
+        )
+    return key_file
+
+
+def _both_ways(key_file: Path, state: Path) -> tuple[tuple[Path, Path], ...]:
+    return (key_file.absolute(), state.absolute()), (key_file.resolve(), state.resolve())
+
+
 def check_apart(services: ipaddress.IPv4Network, pods: ipaddress.IPv4Network) -> None:
     """Raises ValueError if an address could be both a service's and a pod's."""
     if services.overlaps(pods):

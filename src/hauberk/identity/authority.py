@@ -15,6 +15,8 @@ from hauberk.identity import authority_state, rotation
 from hauberk.identity.authority_state import AuthorityState
 from hauberk.identity.bundle import TrustBundle, TrustBundles, chain_pem
 from hauberk.identity.certificate import (
+    API,
+    WORKLOADS,
     Clock,
     PublicKey,
     RandomBytes,
@@ -143,12 +145,19 @@ class CertificateAuthority:
             authority = cls(state, state_dir, key, clock, random_bytes, lifetimes)
             if not newest:
                 authority._persist(state)
+        authority._reseal_root_keys()
         authority.rotate()
         return authority
 
     @property
     def trust_domain(self) -> TrustDomain:
         return self._state.trust_domain
+
+    @property
+    def absent_root_keys(self) -> tuple[Path, ...]:
+        """Where root keys belong that are not there now, so that nothing can be done with or to them."""
+        paths = [_root_key_path(self._state_dir, each) for each in self._state.roots.all]
+        return tuple(path for path in paths if not path.exists())
 
     @property
     def bundles(self) -> TrustBundles:
@@ -242,8 +251,8 @@ class CertificateAuthority:
             state = replace(state, roots=self._advance_roots(state, now))
             state = replace(
                 state,
-                svid=self._advance_intermediate(state, state.svid, "workloads", now),
-                api=self._advance_intermediate(state, state.api, "api", now),
+                svid=self._advance_intermediate(state, state.svid, WORKLOADS, now),
+                api=self._advance_intermediate(state, state.api, API, now),
             )
         except RootKeyAbsentError as error:
             warning = str(error)
@@ -312,6 +321,19 @@ class CertificateAuthority:
         write_durably(_state_path(self._state_dir), sealed)
         write_durably(self._state_dir / "ca" / "roots.pem", state.bundles.own.pem, 0o644)
 
+    def _reseal_root_keys(self) -> None:
+        """Under the newest key, as all else; a root's key that was taken away stays as it is."""
+        for certificate in self._state.roots.all:
+            path = _root_key_path(self._state_dir, certificate)
+            if path.exists():
+                sealed = path.read_bytes()
+                try:
+                    resealed = self._key.reseal(sealed, _root_context(certificate))
+                except SealError as error:
+                    raise AuthorityError(f"{path}: {error}") from error
+                if resealed != sealed:
+                    write_durably(path, resealed)
+
     def _require_own(self, spiffe_id: SpiffeId) -> None:
         if spiffe_id.trust_domain != self.trust_domain or not spiffe_id.path:
             raise AuthorityError(f"expected the ID of a workload in {self.trust_domain}, found {spiffe_id}")
@@ -344,7 +366,7 @@ def _create(
     validity = Validity.starting(now, lifetimes.intermediate, until=root.certificate.not_valid_after_utc)
     svid, api = (
         make_intermediate(root, purpose, trust_domain, validity, random_serial(random_bytes))
-        for purpose in ("workloads", "api")
+        for purpose in (WORKLOADS, API)
     )
     return AuthorityState(
         trust_domain,

@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from hauberk.identity.authority import AuthorityError, CertificateAuthority
 from hauberk.identity.bundle import TrustBundle, TrustBundles, chain_pem
-from hauberk.identity.certificate import RefusedRequestError
+from hauberk.identity.certificate import API, RefusedRequestError, is_issued_for
 from hauberk.identity.protocol import identity_pb2, identity_pb2_grpc, istio_ca_pb2, istio_ca_pb2_grpc
 from hauberk.identity.spiffe_id import InvalidSpiffeIdError, SpiffeId
 
@@ -30,12 +30,17 @@ def node_name(auth_context: dict[str, list[bytes]]) -> str:
     """The node that the peer's client certificate names (`CN=system:node:NAME, O=system:nodes`).
 
     Raises:
-        Refused: no client certificate, or one of somebody else.
+        Refused: no client certificate, one of somebody else, or one that was not issued for the API.
     """
     pem = next(iter(auth_context.get("x509_pem_cert", ())), None)
     if pem is None:
         raise Refused("expected a node's client certificate, found none")
     certificate = x509.load_pem_x509_certificate(pem)
+    if not is_issued_for(certificate, API):
+        raise Refused(
+            "expected a client certificate by the API's own intermediate, found one by "
+            f"{certificate.issuer.rfc4514_string()}"
+        )
     common_names = [
         str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]

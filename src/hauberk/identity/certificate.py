@@ -25,6 +25,9 @@ CLOCK_SKEW = timedelta(minutes=1)
 """A certificate is valid from this long before it is made, for peers whose clocks are behind; a tenth of its life
 if that is less, so that half of a short life is not over when it begins."""
 
+WORKLOADS, API = "workloads", "api"
+"""What an issuing intermediate is for; its common name says it."""
+
 MAXIMUM_REQUEST_BYTES = 16 * 1024
 ACCEPTED_CURVES = ("secp256r1", "secp384r1")
 
@@ -103,6 +106,20 @@ def make_intermediate(
     name = _authority_name(purpose, trust_domain, key.public_key())
     builder = _authority(name, trust_domain, key.public_key(), validity, serial, path_length=0)
     return Signer(_issue(builder, root), key)
+
+
+def is_issued_for(certificate: x509.Certificate, purpose: str) -> bool:
+    """Whether a certificate is by one of our intermediates for this purpose (`WORKLOADS` or `API`).
+
+    For certificates whose chain to our root was verified, which makes the issuer's name as good as the root's word.
+    """
+    names = [str(each.value) for each in certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return names == [authority_common_name(purpose)]
+
+
+def authority_common_name(purpose: str) -> str:
+    """The common name of our authorities for a purpose."""
+    return f"hauberk {purpose}"
 
 
 def make_svid(
@@ -189,7 +206,7 @@ def _authority_name(purpose: str, trust_domain: TrustDomain, public_key: PublicK
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain.name[:64]),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"hauberk {purpose}"),
+            x509.NameAttribute(NameOID.COMMON_NAME, authority_common_name(purpose)),
             x509.NameAttribute(NameOID.SERIAL_NUMBER, key_id[:16]),
         ]
     )

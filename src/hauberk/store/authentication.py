@@ -42,10 +42,16 @@ class Authentication:
     """Client certificates first, then tokens by each verifier in turn, else anonymous."""
 
     verifiers: tuple[TokenVerifier, ...] = ()
+    client_issuer: str = ""
+    """Common name of the one authority whose client certificates name users; empty: any that TLS has verified."""
 
     def authenticate(self, certificate: Mapping[str, object] | None, authorization: str | None) -> User:
         """Raises `ApiError` 401 for a token that no verifier knows."""
-        if certificate and (user := user_of_certificate(certificate)):
+        if (
+            certificate
+            and self.client_issuer in {"", _common_name(certificate, "issuer")}
+            and (user := user_of_certificate(certificate))
+        ):
             return user
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and token.strip():
@@ -58,8 +64,16 @@ class Authentication:
 
 def user_of_certificate(certificate: Mapping[str, object]) -> User | None:
     """CN is the user, each O a group; None without a CN."""
-    subject = certificate.get("subject")
-    names = [pair for part in subject for pair in part] if isinstance(subject, tuple) else []
-    user = next((value for key, value in names if key == "commonName"), "")
-    groups = frozenset(value for key, value in names if key == "organizationName")
+    user = _common_name(certificate, "subject")
+    groups = frozenset(value for key, value in _names(certificate, "subject") if key == "organizationName")
     return User(user, groups | {AUTHENTICATED}) if user else None
+
+
+def _common_name(certificate: Mapping[str, object], whose: str) -> str:
+    return next((value for key, value in _names(certificate, whose) if key == "commonName"), "")
+
+
+def _names(certificate: Mapping[str, object], whose: str) -> list[tuple[str, str]]:
+    """`subject` or `issuer` of a certificate as `ssl.SSLSocket.getpeercert` gives it."""
+    name = certificate.get(whose)
+    return [pair for part in name for pair in part] if isinstance(name, tuple) else []

@@ -107,6 +107,10 @@ class Database(Protocol):
         """Write `contents` into an empty database."""
         ...
 
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        """Replace the values of these revisions, all of them or none; what they say stays the same."""
+        ...
+
     def revision(self) -> int:
         """The newest committed revision."""
         ...

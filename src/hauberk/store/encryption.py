@@ -1,8 +1,8 @@
 """Envelope encryption of sensitive objects at rest: AES-256-GCM under a key file kept apart.
 
 Each value has a data key of its own, wrapped by the newest key of the key file. A key file holds one
-key a line, `ID:BASE64`; the first encrypts, all decrypt, so that keys rotate by adding a line on top
-and dropping the last when nothing uses it any more (`Sealer.reseal` tells).
+key a line, `ID:BASE64`; the first encrypts, all decrypt. Keys rotate by adding a line on top: the next start of
+hauberkd encrypts everything anew (`Sealer.reseal`) and says when the lines below it can be dropped.
 """
 
 import base64
@@ -63,6 +63,10 @@ class Sealer:
                 f"{context.decode()} does not open under key {key_id.decode(errors='replace')}: "
                 "the key file's key is another of the same name, or the stored value was changed"
             ) from error
+
+    def reseal(self, sealed: bytes, context: bytes) -> bytes:
+        """The same value under the newest key; what is under it already is returned unchanged. Raises `SealError`."""
+        return sealed if self.is_newest(sealed) else self.seal(self.open(sealed, context), context)
 
     def is_newest(self, sealed: bytes) -> bool:
         """Whether a value is encrypted under the newest key."""

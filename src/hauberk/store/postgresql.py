@@ -110,6 +110,12 @@ class PostgresqlDatabase:
             for name, value in (("revision", contents.revision), ("compacted", contents.compacted)):
                 cursor.execute("UPDATE counter SET value = %s WHERE name = %s", (value, name))
 
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        with self._transaction() as cursor:
+            cursor.executemany(
+                "UPDATE log SET value = %s WHERE revision = %s", [(row.value, row.revision) for row in rows]
+            )
+
     def revision(self) -> int:
         with self._transaction() as cursor:
             return _counter(cursor, "revision")

@@ -88,7 +88,7 @@ class ApiServer:
         issuer: TokenIssuer,
         roles: RoleAuthorizer,
         authorizer: Authorizer,
-        verifiers: tuple[TokenVerifier, ...],
+        authenticator: Authentication,
     ) -> None:
         self.objects = objects
         self.storage = objects.storage
@@ -98,7 +98,7 @@ class ApiServer:
         """Serves logs, exec and the like; without one they are answered 503."""
         self._roles = roles
         self._authorizer = authorizer
-        self._authenticator = Authentication((issuer, *verifiers))
+        self.authenticator = authenticator
         self._reviews = Reviews(authorizer, roles, issuer)
         self._documents: dict[tuple[str, bool], bytes] = {}
         self._documents_of = -1
@@ -113,13 +113,15 @@ class ApiServer:
         sealer: Sealer,
         authorizer: Authorizer | None = None,
         verifiers: tuple[TokenVerifier, ...] = (),
+        client_issuer: str = "",
         service_cidr: str = "10.96.0.0/16",
         reserved_addresses: Iterable[str] = (),
     ) -> AsyncIterator["ApiServer"]:
         """Load the store and keep it until the block ends.
 
         Callers are known by client certificate, by a service account's token, or by one of `verifiers`;
-        unless `authorizer` is given, RBAC decides, and for nodes the pods bound to them.
+        `client_issuer` is the common name of the only authority whose certificates count, if there is one.
+        Unless `authorizer` is given, RBAC decides, and for nodes the pods bound to them.
         Raises `DatabaseError`, `SealError`.
         """
         registry = Registry.of([*kinds, *reviews.KINDS])
@@ -132,7 +134,8 @@ class ApiServer:
             issuer = await load_token_issuer(storage)
             roles = RoleAuthorizer(storage)
             objects = Objects(storage, registry, addresses)
-            yield cls(objects, issuer, roles, authorizer or NodeAuthorizer(storage, roles), verifiers)
+            authenticator = Authentication((issuer, *verifiers), client_issuer)
+            yield cls(objects, issuer, roles, authorizer or NodeAuthorizer(storage, roles), authenticator)
 
     async def run(self) -> None:
         """The controllers that belong to the API itself, until cancelled: garbage, namespaces."""
@@ -156,7 +159,7 @@ class ApiServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         info = parse_request(request.method, request.path, request.query)
-        user = self._authenticator.authenticate(
+        user = self.authenticator.authenticate(
             _peer_certificate(request), request.headers.get("Authorization")
         )
         user = self._impersonated(request, user)

@@ -105,6 +105,15 @@ class SqliteDatabase:
             for name, value in (("revision", contents.revision), ("compacted", contents.compacted)):
                 self._connection.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
 
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        with self._errors(), self._transaction("IMMEDIATE"):
+            self._connection.executemany(
+                "UPDATE log SET value = ? WHERE revision = ?", [(row.value, row.revision) for row in rows]
+            )
+        with self._errors():
+            # What the old values were is in no file afterwards (secure_delete overwrites them in the pages).
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def revision(self) -> int:
         with self._errors():
             return self._counter("revision")

@@ -5,10 +5,11 @@ Objects handed out are shared and must not be changed: copy before changing.
 
 import asyncio
 import contextlib
+import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -29,10 +30,14 @@ from hauberk.store.database import (
 from hauberk.store.encryption import Sealer
 from hauberk.store.writer import Writer
 
+log = logging.getLogger(__name__)
+
 RETAINED = 10_000
 """Revisions that a watch can resume from."""
 FOLLOW_SECONDS = 1.0
 """How often a process looks for what other processes wrote."""
+RESEALED_TOGETHER = 500
+"""Values that one transaction encrypts anew."""
 WATCH_BACKLOG = 10_000
 """Events that a watcher may lag behind before it is dropped."""
 
@@ -330,6 +335,7 @@ class Storage:
 
     async def _load(self) -> None:
         contents = await self._writer.call(self._database.load)
+        await self._reseal(contents.rows)
         self.compacted = contents.compacted
         for row in contents.rows:
             self._apply(row)
@@ -337,6 +343,20 @@ class Storage:
         for collection in self._collections.values():
             while collection.history and collection.history[0].revision <= self.compacted:
                 collection.history.popleft()
+
+    async def _reseal(self, rows: Sequence[Row]) -> None:
+        """Encrypt under the newest key what is under an older one, history too; a kill leaves a part for next time."""
+        old = [
+            row for row in rows if self._sensitive(row.key.resource) and not self._sealer.is_newest(row.value)
+        ]
+        for start in range(0, len(old), RESEALED_TOGETHER):
+            batch = [
+                replace(row, value=self._sealer.reseal(row.value, "/".join(row.key).encode()))
+                for row in old[start : start + RESEALED_TOGETHER]
+            ]
+            await self._writer.call(self._database.rewrite, batch)
+        if old:
+            log.info("encrypted %d stored values anew, under the newest key of the key file", len(old))
 
     def _apply(self, row: Row) -> None:
         value = row.value
