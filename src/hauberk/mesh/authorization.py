@@ -21,10 +21,12 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
-from envoy.type.matcher.v3 import path_pb2, string_pb2
+from envoy.type.matcher.v3 import metadata_pb2, path_pb2, string_pb2, value_pb2
 
 from hauberk.mesh import filters
+from hauberk.mesh.policy_targets import applies
 from hauberk.mesh.registry import Configuration, Labels, Mesh
+from hauberk.mesh.request_authentication import FILTER, PAYLOAD
 
 _log = logging.getLogger(__name__)
 
@@ -123,13 +125,8 @@ def authorize(policies: Iterable[Configuration], mesh: Mesh) -> Authorization:
 def select_authorization_policies(
     policies: Iterable[Configuration], namespace: str, labels: Labels, mesh: Mesh
 ) -> tuple[Configuration, ...]:
-    """Those of the workload's namespace and of the root namespace whose selector it matches."""
-    return tuple(
-        policy
-        for policy in policies
-        if policy.namespace in (namespace, mesh.root_namespace)
-        and Labels.of((policy.spec.get("selector") or {}).get("matchLabels")).matches(labels)
-    )
+    """Those of the workload's namespace and of the root namespace that apply to it."""
+    return tuple(policy for policy in policies if applies(policy, namespace, labels, mesh))
 
 
 class _Rule:
@@ -184,7 +181,8 @@ class _Rule:
             "serviceAccounts": self._service_account,
             "ipBlocks": _direct_address,
             "remoteIpBlocks": _remote_address,
-            "requestPrincipals": _never_principal,
+            "requestPrincipals": _request_principal,
+            "trustDomains": _trust_domain,
         }
 
     def _principal(self, value: str) -> rbac_pb2.Principal:
@@ -241,9 +239,13 @@ class _Rule:
         if key.startswith("request.headers["):
             name = key[len("request.headers[") : -1]
             return lambda value: rbac_pb2.Principal(header=_header(name, value))
-        if key.startswith("request.auth."):
-            return _never_principal
+        if key.startswith("request.auth.claims["):
+            path = key[len("request.auth.claims[") : -1].split("][")
+            return lambda value: _claim(path, value)
         return {
+            "request.auth.principal": _request_principal,
+            "request.auth.audiences": lambda value: _claim(["aud"], value),
+            "request.auth.presenter": lambda value: _claim(["azp"], value),
             "source.ip": _direct_address,
             "remote.ip": _remote_address,
             "source.namespace": _namespace_principal,
@@ -301,9 +303,33 @@ def _remote_address(value: str) -> rbac_pb2.Principal:
     return rbac_pb2.Principal(remote_ip=_cidr(value))
 
 
-def _never_principal(_value: str) -> rbac_pb2.Principal:
-    """Claims of an end user's token: none is checked here, hence none holds."""
-    return rbac_pb2.Principal(not_id=rbac_pb2.Principal(any=True))
+def _trust_domain(value: str) -> rbac_pb2.Principal:
+    pattern = _wild(value, "[^/]*") if value != "*" else "[^/]+"
+    return _authenticated(_regex(f"{_URI_PREFIX}{pattern}/.*"))
+
+
+def _request_principal(value: str) -> rbac_pb2.Principal:
+    """`ISSUER/SUBJECT` of a verified token, with a `*` at either end; an issuer may have slashes in it."""
+    issuer, slash, subject = value.rpartition("/")
+    if value == "*":
+        issuer, subject = "*", "*"
+    elif not slash and value.startswith("*"):
+        issuer, subject = "*", value
+    elif not slash:
+        issuer, subject = value, "*"
+    return _all_principals([_claim(["iss"], issuer), _claim(["sub"], subject)])
+
+
+def _claim(path: Sequence[str], value: str) -> rbac_pb2.Principal:
+    """A claim of a verified token that is this text, or a list with it."""
+    text = value_pb2.ValueMatcher(string_match=_text(value))
+    either = value_pb2.ValueMatcher(
+        or_match={"value_matchers": [text, value_pb2.ValueMatcher(list_match={"one_of": text})]}
+    )
+    matcher = metadata_pb2.MetadataMatcher(filter=FILTER, value=either)
+    for key in (PAYLOAD, *path):
+        matcher.path.add(key=key)
+    return rbac_pb2.Principal(metadata=matcher)
 
 
 def _text(value: str, *, ignore_case: bool = False) -> string_pb2.StringMatcher:

@@ -28,6 +28,7 @@ from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import Configuration, Key, Labels, Mesh, Registry, Service
+from hauberk.mesh.request_authentication import Issuer, http_filters
 from hauberk.mesh.telemetry import Observation
 from hauberk.mesh.virtual_services import Client, Translation, http_routes, tcp_routes, uses_cors
 from hauberk.model.credential import Credential
@@ -105,6 +106,8 @@ class GatewayInputs:
     authorization: Authorization
     observation: Observation
     mesh: Mesh
+    issuers: tuple[Issuer, ...] = ()
+    """Whose tokens it accepts."""
     credentials: Credentials = field(default_factory=dict)
     """The Secrets that the gateway's servers name."""
 
@@ -270,6 +273,7 @@ def _manager(
         server.route_name,
         route_config_name=server.route_name,
         http_filters=[
+            *http_filters(inputs.issuers),
             *inputs.authorization.http_filters(),
             filters.fault(),
             *([filters.cors()] if cors else []),

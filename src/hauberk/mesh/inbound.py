@@ -18,6 +18,7 @@ from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.peer_authentication import Mode, PeerAuthentication
 from hauberk.mesh.protocol import Protocol, select_protocol
 from hauberk.mesh.registry import ContainerPort, Labels, Mesh, Service, Workload
+from hauberk.mesh.request_authentication import Issuer, http_filters
 from hauberk.mesh.telemetry import Observation
 
 INBOUND_PORT = 15006
@@ -42,6 +43,8 @@ class Inbound:
     """The host of a service that the workload belongs to, empty if none."""
     peers: PeerAuthentication
     authorization: Authorization
+    issuers: tuple[Issuer, ...]
+    """Whose tokens it accepts."""
     observation: Observation
 
 
@@ -118,6 +121,7 @@ class _Port:
         self._protocol = port.protocol if port else Protocol.TCP
         self._mode = inbound.peers.at(port.number) if port else inbound.peers.mode
         self._authorization = inbound.authorization
+        self._issuers = inbound.issuers
         self._observation = inbound.observation
         self._mesh = mesh
         self._cluster = inbound_name(port.number) if port else INBOUND_PASSTHROUGH
@@ -195,7 +199,7 @@ class _Port:
         manager = filters.http_connection_manager(
             self._cluster,
             route_config=routes,
-            http_filters=self._authorization.http_filters(),
+            http_filters=[*http_filters(self._issuers), *self._authorization.http_filters()],
             observation=self._observation,
             inbound=True,
         )

@@ -26,6 +26,7 @@ WATCHED: tuple[Kind, ...] = (
     kinds.WORKLOAD_ENTRY,
     kinds.PEER_AUTHENTICATION,
     kinds.AUTHORIZATION_POLICY,
+    kinds.REQUEST_AUTHENTICATION,
     kinds.TELEMETRY,
     kinds.MESH_CONFIG,
     kinds.GATEWAY_CLASS,

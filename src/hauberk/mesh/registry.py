@@ -77,6 +77,7 @@ CONFIGURATION_KINDS = frozenset(
         (NETWORKING, "WorkloadEntry"),
         (SECURITY, "PeerAuthentication"),
         (SECURITY, "AuthorizationPolicy"),
+        (SECURITY, "RequestAuthentication"),
         (TELEMETRY, "Telemetry"),
         (HAUBERK, "MeshConfig"),
         (GATEWAY_API, "GatewayClass"),
@@ -102,6 +103,8 @@ class Registry:
     slices: Mapping[Key, EndpointSlice] = field(default_factory=dict)
     workloads: Mapping[Key, Workload] = field(default_factory=dict)
     configurations: Mapping[ObjectKey, Configuration] = field(default_factory=dict)
+    key_sets: Mapping[str, str] = field(default_factory=dict)
+    """Key sets of tokens' issuers that have been fetched, by address."""
     credentials: Mapping[Key, Credential | str] = field(default_factory=dict)
     """Secrets that hold certificates, or what is wrong with them."""
     views: Mapping[str, ServiceView] = field(default_factory=dict)
@@ -116,6 +119,10 @@ class Registry:
     def update(self, upserted: Iterable[Object], deleted: Iterable[ObjectKey] = ()) -> Registry:
         """The registry with these objects put in and those taken out; itself if that changes nothing."""
         return _Update(self).run(upserted, deleted)
+
+    def with_key_sets(self, key_sets: Mapping[str, str]) -> Registry:
+        """The registry with these fetched key sets; itself if they are the same."""
+        return self if key_sets == self.key_sets else replace(self, key_sets=dict(key_sets))
 
     def of_kind(self, group: str, kind: str) -> list[Configuration]:
         """All objects of a kind: the oldest first, as Istio orders them; ties by namespace and name."""

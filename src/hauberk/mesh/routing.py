@@ -31,6 +31,7 @@ def routing(registry: Registry, before: Routing | None) -> Routing:
         and before.registry.configurations is registry.configurations
         and before.registry.services is registry.services
         and before.registry.credentials is registry.credentials
+        and before.registry.key_sets is registry.key_sets
     ):
         return before
     converted = convert(registry)

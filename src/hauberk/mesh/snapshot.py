@@ -33,6 +33,7 @@ from hauberk.mesh.registry import (
     Workload,
     exported,
 )
+from hauberk.mesh.request_authentication import Issuer, select_issuers
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
 from hauberk.mesh.routing import Routing, routing, statuses
 from hauberk.mesh.scope import Scope, ScopeIndex
@@ -135,6 +136,7 @@ class Snapshot:
         self._scopes = ScopeIndex(registry, self._routing)
         self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
         self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
+        self._request_authentications = registry.of_kind(SECURITY, "RequestAuthentication")
         self._services_by_namespace: dict[str, list[Service]] = {}
         entries = (registry.views[host].service for host in registry.entry_hosts)
         for service in (*registry.services.values(), *entries):
@@ -266,6 +268,7 @@ class Snapshot:
             peers=merge_peer_authentications(peers),
             authorization=self._authorization(proxy),
             observation=self._scopes.telemetry_of(proxy).server,
+            issuers=self._issuers(proxy),
         )
 
     def _gateway(self, proxy: Proxy) -> GatewayInputs:
@@ -284,6 +287,7 @@ class Snapshot:
             authorization=self._authorization(proxy),
             observation=self._scopes.telemetry_of(proxy).client,
             mesh=self.registry.mesh,
+            issuers=self._issuers(proxy),
             credentials=credentials_of(self._routing.gateways, proxy, self.registry),
         )
 
@@ -305,6 +309,15 @@ class Snapshot:
             self._authorization_policies, proxy.namespace, proxy.labels, self.registry.mesh
         )
         return authorize(policies, self.registry.mesh)
+
+    def _issuers(self, proxy: Proxy) -> tuple[Issuer, ...]:
+        return select_issuers(
+            self._request_authentications,
+            proxy.namespace,
+            proxy.labels,
+            self.registry.mesh,
+            self.registry.key_sets,
+        )
 
 
 def _collect(

@@ -80,7 +80,7 @@ def configuration(
 ) -> dict[str, Any]:
     group = (
         "security.istio.io"
-        if kind in ("AuthorizationPolicy", "PeerAuthentication")
+        if kind in ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
         else "networking.istio.io"
     )
     if kind == "Telemetry":
