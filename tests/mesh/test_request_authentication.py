@@ -1,7 +1,6 @@
 """RequestAuthentication: the same tokens at a real Envoy and at our own proxy."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mesh_testing.backends import Front, front, to, virtual_service
 from mesh_testing.control_plane import eventually
-from mesh_testing.envoy import envoy
-from mesh_testing.hauberk_proxy import hauberk_proxy
 from mesh_testing.objects import configuration
+from mesh_testing.running import StartProxy
 from mesh_testing.tokens import claims, confused, encoded, key_set, token, unsigned
 
 from hauberk.mesh.registry import SECURITY, Labels, Mesh, Registry
 from hauberk.mesh.request_authentication import NO_KEYS, select_issuers
 from hauberk.model.jwks import MalformedKeySetError, parse_key_set
 
-PROXIES = pytest.mark.parametrize("start", [envoy, hauberk_proxy], ids=["envoy", "hauberk-proxy"])
 ISSUER = "https://issuer.example/"
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -45,8 +42,7 @@ async def status(edge: Front, bearer: str | None, path: str = "/", **headers: st
     return (await edge.get(path, **headers))[0]
 
 
-@PROXIES
-async def test_which_tokens_pass(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_which_tokens_pass(tmp_path: Path, start_proxy: StartProxy) -> None:
     now = int(time.time())
     public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     good = token(RSA, claims(), kid="r")
@@ -84,13 +80,12 @@ async def test_which_tokens_pass(tmp_path: Path, start: Callable[..., Any]) -> N
         "no token": ("x", 401),
     }
     objects = [authentication({"issuer": ISSUER, "jwks": KEYS}), virtual_service({"route": [to("v1")]})]
-    async with front(objects, tmp_path, start=start) as edge:
+    async with front(start_proxy, objects, tmp_path) as edge:
         found = {name: await status(edge, bearer) for name, (bearer, _) in cases.items()}
         assert found == {name: expected for name, (_, expected) in cases.items()}
 
 
-@PROXIES
-async def test_audiences_places_and_what_is_passed_on(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_audiences_places_and_what_is_passed_on(tmp_path: Path, start_proxy: StartProxy) -> None:
     objects = [
         authentication(
             {
@@ -111,7 +106,7 @@ async def test_audiences_places_and_what_is_passed_on(tmp_path: Path, start: Cal
         ),
         virtual_service({"route": [to("v1")]}),
     ]
-    async with front(objects, tmp_path, start=start) as edge:
+    async with front(start_proxy, objects, tmp_path) as edge:
 
         async def with_audience(audience: Any) -> int:
             return await status(edge, token(EC, claims(aud=audience), kid="e"))
@@ -142,8 +137,7 @@ async def test_audiences_places_and_what_is_passed_on(tmp_path: Path, start: Cal
         assert headers["www-authenticate"].startswith("Bearer realm=")
 
 
-@PROXIES
-async def test_what_policies_ask_of_tokens(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_what_policies_ask_of_tokens(tmp_path: Path, start_proxy: StartProxy) -> None:
     def when(path: str, key: str, *values: str) -> dict[str, Any]:
         condition = {"key": f"request.auth.{key}", "values": list(values)}
         return {"to": [{"operation": {"paths": [path]}}], "when": [condition]}
@@ -177,7 +171,7 @@ async def test_what_policies_ask_of_tokens(tmp_path: Path, start: Callable[..., 
         ),
         policy({"to": [{"operation": {"paths": ["/closed"]}}]}, name="open"),
     ]
-    async with front(objects, tmp_path, start=start) as edge:
+    async with front(start_proxy, objects, tmp_path) as edge:
 
         async def allowed(path: str, **more: Any) -> bool:
             found = await status(edge, token(EC, claims(**more), kid="e") if more.pop("_", 1) else None, path)
@@ -211,14 +205,13 @@ async def test_what_policies_ask_of_tokens(tmp_path: Path, start: Callable[..., 
         assert await allowed("/closed")
 
 
-@PROXIES
-async def test_without_keys_every_token_is_refused(tmp_path: Path, start: Callable[..., Any]) -> None:
+async def test_without_keys_every_token_is_refused(tmp_path: Path, start_proxy: StartProxy) -> None:
     address = "https://issuer.example/keys"
     objects = [
         authentication({"issuer": ISSUER, "jwksUri": address}, {"issuer": "bad", "jwks": "{}"}),
         virtual_service({"route": [to("v1")]}),
     ]
-    async with front(objects, tmp_path, start=start) as edge:
+    async with front(start_proxy, objects, tmp_path) as edge:
         good = token(RSA, claims(), kid="r")
         assert await status(edge, good) == 401
         assert await status(edge, token(RSA, claims(iss="bad"), kid="r")) == 401

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::access_log::AccessLog;
 use crate::fault::{Fault, Fraction};
+use crate::jwt::JwtAuthentication;
 use crate::rbac::RbacFilter;
 use crate::route::RouteConfiguration;
 
@@ -69,6 +70,7 @@ pub struct HttpFilter {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpFilterKind {
+    Jwt(Arc<JwtAuthentication>),
     Rbac(RbacFilter),
     Fault(Fault),
     /// Acts only where a route or virtual host has a policy.

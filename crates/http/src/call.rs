@@ -17,7 +17,7 @@ use crate::body::Upload;
 use crate::connection::Connection;
 use crate::ended::Ended;
 use crate::pool::Pool;
-use hauberk_policy::Decision;
+use hauberk_policy::{Decision, Metadata};
 
 /// One request of so many is recorded, beside all that are refused, audited or fail at the proxy.
 const SAMPLE: u64 = 64;
@@ -40,6 +40,8 @@ pub struct Call {
     pub decision: Decision,
     /// The AUDIT policy that matched.
     pub audited: Option<Arc<str>>,
+    /// What verified tokens say.
+    pub metadata: Option<Metadata>,
     pub route: Arc<str>,
     pub cluster: Option<Rc<Cluster<Pool>>>,
     pub host: Option<Rc<Host<Pool>>>,
@@ -73,6 +75,7 @@ impl Call {
             flag: Flag::None,
             decision: Decision::allowed(),
             audited: None,
+            metadata: None,
             route: Arc::from(""),
             cluster: None,
             host: None,

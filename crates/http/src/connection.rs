@@ -123,6 +123,7 @@ impl Connection {
             source: self.facts.source,
             destination: self.facts.destination,
             server_name: self.facts.server_name.as_deref(),
+            metadata: None,
             names: self
                 .session
                 .as_ref()

@@ -21,5 +21,6 @@ pub mod program;
 mod reply;
 pub mod serve;
 mod service;
+mod tokens;
 mod upgrade;
 pub mod worker;

@@ -15,6 +15,7 @@ use hauberk_config::secret::Secret;
 use hauberk_config::tls::DownstreamTransport;
 use hauberk_tls::{ContextError, ServerContext};
 
+use hauberk_jwt::Authenticator;
 use hauberk_policy::Access;
 use hauberk_route::Routes;
 
@@ -58,6 +59,7 @@ pub struct Filter {
 }
 
 pub enum FilterKind {
+    Jwt(Authenticator),
     Rbac(Access),
     Fault(Fault),
     Cors,
@@ -203,6 +205,7 @@ impl Manager {
         let mut filters = Vec::new();
         for filter in &config.filters {
             let kind = match &filter.kind {
+                HttpFilterKind::Jwt(jwt) => FilterKind::Jwt(Authenticator::new(jwt)),
                 HttpFilterKind::Rbac(rbac) => FilterKind::Rbac(Access::new(rbac)),
                 HttpFilterKind::Fault(fault) => FilterKind::Fault(fault.clone()),
                 HttpFilterKind::Cors => FilterKind::Cors,

@@ -22,8 +22,9 @@ use crate::cors;
 use crate::headers;
 use crate::listener::{Chain, FilterKind, RouteTable};
 use crate::reply::{grpc, reply};
+use crate::tokens;
 use crate::upgrade::Wish;
-use hauberk_policy::Access;
+use hauberk_policy::{Access, Subject};
 use hauberk_route::{self as routing, Matched, Normalized, RequestFacts, Routes, set_path};
 
 /// Answers one request; the answer's body still moves when this returns.
@@ -90,7 +91,14 @@ pub async fn handle(
         call.route = Arc::clone(&matched.route.name);
     }
     let mut cross_origin = None;
-    let filtered = filter(call, &chain, &request, matched.as_ref(), &mut cross_origin).await;
+    let filtered = filter(
+        call,
+        &chain,
+        &mut request,
+        matched.as_ref(),
+        &mut cross_origin,
+    )
+    .await;
     let mut response = match (filtered, routes, matched) {
         (Err(answer), _, _) => finish(*answer, config, None, &request),
         (Ok(call), Some(routes), Some(matched)) => {
@@ -169,7 +177,7 @@ type Answer = Box<Response<ResponseBody>>;
 async fn filter(
     mut call: Box<Call>,
     chain: &Chain,
-    request: &Request<Incoming>,
+    request: &mut Request<Incoming>,
     matched: Option<&Matched>,
     cross_origin: &mut Option<cors::Allowed>,
 ) -> Result<Box<Call>, Answer> {
@@ -183,6 +191,9 @@ async fn filter(
             continue;
         }
         match (&filter.kind, special) {
+            (FilterKind::Jwt(authenticator), _) => {
+                call = tokens::authenticate(call, &filter.name, authenticator, request)?;
+            }
             (FilterKind::Rbac(_), Some(FilterOverride::Rbac(None))) => {}
             (FilterKind::Rbac(_), Some(FilterOverride::Rbac(Some(rbac)))) => {
                 call = allow(call, &Access::new(rbac), request)?;
@@ -217,11 +228,18 @@ fn allow(
     request: &Request<Incoming>,
 ) -> Result<Box<Call>, Answer> {
     let connection = Rc::clone(&call.connection);
-    let (subject, facts) = (connection.subject(), RequestFacts::of(request));
+    let facts = RequestFacts::of(request);
+    let (audited, decision) = {
+        let subject = Subject {
+            metadata: call.metadata.as_ref(),
+            ..connection.subject()
+        };
+        let audited = access.audit(&subject, Some(&facts));
+        (audited, access.request(&subject, &facts))
+    };
     if call.audited.is_none() {
-        call.audited = access.audit(&subject, Some(&facts));
+        call.audited = audited;
     }
-    let decision = access.request(&subject, &facts);
     if decision.allowed {
         if !decision.policy.is_empty() || call.decision.policy.is_empty() {
             call.decision = decision;

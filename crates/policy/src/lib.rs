@@ -4,8 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hauberk_config::rbac::{Permission, Principal, Rbac, RbacAction, RbacFilter};
+use hauberk_config::rbac::{
+    MetadataMatch, MetadataMatcher, Permission, Principal, Rbac, RbacAction, RbacFilter,
+};
 use hauberk_route::{RequestFacts, header_fits, string_fits};
+use serde_json::Value;
 
 /// A filter's rules.
 pub struct Access {
@@ -19,6 +22,15 @@ pub struct Subject<'a> {
     pub server_name: Option<&'a str>,
     /// URI names of the peer's verified certificate, its DNS names if it has none; `None`: it proved nothing.
     pub names: Option<&'a [String]>,
+    /// What a filter found out about the request, such as the claims of its token.
+    pub metadata: Option<&'a Metadata>,
+}
+
+/// Dynamic metadata of one filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    pub filter: Arc<str>,
+    pub values: Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +162,7 @@ fn permits(
         Permission::RequestedServerName(matcher) => {
             string_fits(matcher, subject.server_name.unwrap_or_default())
         }
-        Permission::Metadata(matcher) => matcher.invert,
+        Permission::Metadata(matcher) => metadata_fits(matcher, subject.metadata),
     }
 }
 
@@ -176,7 +188,35 @@ fn is(principal: &Principal, subject: &Subject<'_>, request: Option<&RequestFact
         Principal::UrlPath(matcher) => {
             request.is_some_and(|request| string_fits(matcher, without_query(request.path)))
         }
-        Principal::Metadata(matcher) => matcher.invert,
+        Principal::Metadata(matcher) => metadata_fits(matcher, subject.metadata),
+    }
+}
+
+fn metadata_fits(matcher: &MetadataMatcher, metadata: Option<&Metadata>) -> bool {
+    let found = metadata
+        .filter(|metadata| *metadata.filter == *matcher.filter)
+        .and_then(|metadata| {
+            let mut value = &metadata.values;
+            for key in &matcher.path {
+                value = value.get(key)?;
+            }
+            Some(value)
+        });
+    value_fits(&matcher.value, found) != matcher.invert
+}
+
+fn value_fits(wanted: &MetadataMatch, found: Option<&Value>) -> bool {
+    match wanted {
+        MetadataMatch::Present(present) => found.is_some() == *present,
+        MetadataMatch::Null => found.is_some_and(Value::is_null),
+        MetadataMatch::Bool(wanted) => found.and_then(Value::as_bool) == Some(*wanted),
+        MetadataMatch::String(matcher) => found
+            .and_then(Value::as_str)
+            .is_some_and(|text| string_fits(matcher, text)),
+        MetadataMatch::OneOf(wanted) => found
+            .and_then(Value::as_array)
+            .is_some_and(|list| list.iter().any(|one| value_fits(wanted, Some(one)))),
+        MetadataMatch::Or(any) => any.iter().any(|wanted| value_fits(wanted, found)),
     }
 }
 

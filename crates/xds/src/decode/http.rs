@@ -13,11 +13,12 @@ use hauberk_config::connection_manager::{
 
 use super::access_log::access_logs;
 use super::value::{limit, limit_or, number, on};
-use super::{At, Decoded, rbac, required, route, unpack};
+use super::{At, Decoded, jwt, rbac, required, route, unpack};
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
+const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const STREAM_IDLE: Duration = Duration::from_secs(300);
 const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
@@ -161,6 +162,7 @@ fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
         return Err("disabled: expected false".into());
     }
     let kind = match any.type_url.rsplit('/').next().unwrap_or_default() {
+        JWT => HttpFilterKind::Jwt(Arc::new(jwt::authentication(&unpack(any, JWT)?)?)),
         RBAC => HttpFilterKind::Rbac(rbac::http_filter(&unpack(any, RBAC)?)?),
         FAULT => HttpFilterKind::Fault(route::fault(&unpack(any, FAULT)?)?),
         CORS => HttpFilterKind::Cors,
@@ -172,7 +174,7 @@ fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
         }
         other => {
             return Err(format!(
-                "expected rbac, fault, cors or router, found {other:?}"
+                "expected jwt_authn, rbac, fault, cors or router, found {other:?}"
             ));
         }
     };

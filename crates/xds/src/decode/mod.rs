@@ -5,6 +5,7 @@ mod access_log;
 mod cluster;
 mod endpoint;
 mod http;
+mod jwt;
 mod listener;
 mod rbac;
 mod route;
