@@ -2,17 +2,13 @@
 
 import asyncio
 import logging
-import os
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from hauberk.node import netns
+from hauberk.node.peer_process import peer_process
 
 log = logging.getLogger(__name__)
 
-_CREDENTIALS = struct.Struct("3i")
 CHUNK = 65_536
 
 
@@ -52,10 +48,14 @@ class PodSocket:
         if task is not None:
             self._connections.add(task)
         try:
-            pid = peer_pid(writer.get_extra_info("socket"))
-            if not _lives_in(pid, self._namespace):
-                log.warning("%s: refused process %d, which is not in this pod's namespace", self._path, pid)
-                return
+            with peer_process(writer.get_extra_info("socket")) as peer:
+                if not peer.lives_in(self._namespace):
+                    log.warning(
+                        "%s: refused process %d, which does not live in this pod's namespace",
+                        self._path,
+                        peer.pid,
+                    )
+                    return
             await splice(reader, writer, *await asyncio.open_unix_connection(str(self._behind)))
         except OSError as error:
             log.debug("%s: connection ended: %s", self._path, error)
@@ -65,27 +65,6 @@ class PodSocket:
         finally:
             self._connections = {each for each in self._connections if each is not task}
             writer.close()
-
-
-def peer_pid(connection: socket.socket) -> int:
-    """The process at the other end of a Unix socket when it connected (unix(7), SO_PEERCRED)."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid: int = _CREDENTIALS.unpack(raw)[0]
-    return pid
-
-
-def _lives_in(pid: int, namespace: Path) -> bool:
-    try:
-        if netns.of_process(pid) != netns.inode(namespace):
-            return False
-    except OSError:
-        return False
-    # A process that ended meanwhile has left its id to nobody: it still answers to signal 0, or the check failed.
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 async def splice(
