@@ -58,3 +58,13 @@ async def test_an_audited_call_is_served_and_named_in_the_access_log(
         await eventually(
             lambda: {one["path"]: one["audit_policy"] for one in mesh.web.accesses()} == expected
         )
+
+
+async def test_http2_between_the_proxies_leaves_the_program_at_http1(
+    start_proxy: StartProxy, tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    upgrade = {"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}}
+    rule = configuration("DestinationRule", "web", {"host": "web", "trafficPolicy": upgrade})
+    async with two_hops(start_proxy, pair, tmp_path, rule) as mesh:
+        status, body = await mesh.call(f"http://{VIRTUAL}/")
+        assert (status, IDENTITIES["front"] in body) == ("200", True), body

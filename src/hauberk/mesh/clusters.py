@@ -74,7 +74,10 @@ def inbound_cluster(name: str, protocol: Protocol) -> cluster_pb2.Cluster:
     )
     if protocol.is_http2:
         _http_options(cluster, explicit_http_config={"http2_protocol_options": {}})
-    elif protocol in (Protocol.HTTP, Protocol.DETECT):
+    elif protocol is Protocol.HTTP:
+        # Whatever the proxies speak between themselves (`h2UpgradePolicy`), the program speaks HTTP/1.1.
+        _http_options(cluster, explicit_http_config={"http_protocol_options": {}})
+    elif protocol is Protocol.DETECT:
         _http_options(
             cluster,
             use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}},
