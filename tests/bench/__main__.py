@@ -1,31 +1,52 @@
-"""`python -m tests.bench [NAME…]`: measure the named rows, or all, into build/bench.json and a table."""
+"""Measures Hauberk beside Envoy, nginx and haproxy into build/bench.json, build/bench-run.json and a table."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench import report
+from tests.bench.machine import this_machine
 from tests.bench.peers import hauberk
-from tests.bench.rows import control_plane, grpc, hops, memory, tcp
+from tests.bench.progress import Progress
+from tests.bench.rows import control_plane, grpc, hops, memory, tcp, two_hops
+from tests.bench.settings import FULL, QUICK, Settings
 
-ROWS: dict[str, Callable[[], list[report.Row]]] = {
+ROWS: dict[str, Callable[[Settings, Progress], list[report.Measurement]]] = {
     "http1_hop": hops.http1_hop,
     "http2_hop": hops.http2_hop,
     "grpc_hop": grpc.grpc_hop,
     "tcp_stream": tcp.tcp_stream,
-    "http1_mtls_two_hop": hops.http1_mtls_two_hop,
+    "http1_mtls_two_hop": two_hops.http1_mtls_two_hop,
+    "http1_hop_unlogged": hops.http1_hop_unlogged,
+    "http1_mtls_two_hop_unlogged": two_hops.http1_mtls_two_hop_unlogged,
     "memory": memory.memory,
     "push_one_endpoint": control_plane.push_one_endpoint,
 }
 
 
-def main(names: list[str]) -> None:
-    if unknown := [name for name in names if name not in ROWS]:
-        sys.exit(f"expected names among {', '.join(ROWS)}, found {', '.join(unknown)}")
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="one short round: that it works, not how fast")
+    parser.add_argument("--rounds", type=int, help=f"rounds of every subject in turn ({FULL.rounds})")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build"), help="the folder of the results (build)"
+    )
+    options = parser.parse_args()
+    if unknown := [name for name in options.rows if name not in ROWS]:
+        parser.error(f"expected rows of {', '.join(ROWS)}, found {', '.join(unknown)}")
+    settings = QUICK if options.quick else FULL
+    if options.rounds:
+        settings = Settings(**{**asdict(settings), "rounds": options.rounds})
+    machine, progress = this_machine(), Progress()
+    progress.say(str(machine))
+    progress.say("building the release binaries")
     hauberk.build()
-    rows = [row for name in names or ROWS for row in ROWS[name]()]
-    report.write(rows, Path("build/bench.json"))
-    sys.stdout.write(report.table(rows) + "\n")
+    measured = [one for name in options.rows or ROWS for one in ROWS[name](settings, progress)]
+    sys.stdout.write(report.write(measured, machine, asdict(settings), options.output))
+    progress.say(f"written: {options.output}/bench.json, bench-run.json, bench.txt")
 
 
-main(sys.argv[1:])
+main()

@@ -1,7 +1,7 @@
 """One endpoint of one service changes: who hears of it, how soon, and at what cost to the control plane.
 
 1,000 services with 20 endpoints each in 10 namespaces; 200 delta streams over real gRPC, of which half subscribe to all
-endpoints and half to ten services that never change. Prints rows `{name, value, unit, peer, peer_value, ratio}`.
+endpoints and half to ten services that never change. Prints `{name: [value, unit]}`.
 """
 
 import argparse
@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import grpc
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from tests.bench.process import resident_bytes
+from tests.bench.spread import percentile
 
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.proxy import proxy_from_metadata
@@ -104,19 +105,20 @@ async def serve(path: str, services: int) -> None:
             discovery.publish(registry)
             tell(began=began)
         else:
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            tell(cpu=usage.ru_utime + usage.ru_stime, rss=resident_bytes())
+            tell(**usage())
     await server.stop(grace=None)
+
+
+def usage() -> dict[str, float]:
+    """CPU seconds and resident bytes of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    rss = resident_bytes(Path("/proc/self/status").read_text())
+    return {"cpu": used.ru_utime + used.ru_stime, "rss": rss}
 
 
 def tell(**facts: Any) -> None:
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
-
-
-def resident_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 class Client:
@@ -167,11 +169,11 @@ class Client:
                 self.synced.set()
 
 
-async def measure(services: int, streams: int, rounds: int) -> list[dict[str, Any]]:
+async def measure(services: int, streams: int, rounds: int) -> dict[str, tuple[float, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/xds.sock"
         process = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, "--serve", path, "--services", str(services),
+            sys.executable, "-m", "tests.bench.push_one_endpoint", "--serve", path, "--services", str(services),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdin and process.stdout
@@ -216,32 +218,19 @@ async def measure(services: int, streams: int, rounds: int) -> list[dict[str, An
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            unwanted = sum(client.wrong for client in clients) + sum(
-                client.heard.qsize() for client in clients
-            )
-            ordered = sorted(latencies)
-            return [
-                row("push_one_endpoint_p50", median(ordered) * 1000, "ms"),
-                row("push_one_endpoint_p99", ordered[int(len(ordered) * 0.99)] * 1000, "ms"),
-                row("push_one_endpoint_cpu", (after["cpu"] - before["cpu"]) / rounds * 1000, "ms/push"),
-                row("push_one_endpoint_memory", after["rss"] / 1e6, "MB"),
-                row("push_one_endpoint_first_sync", first_sync, "s"),
-                row("push_one_endpoint_unwanted", unwanted, "responses"),
-            ]
+            # Whatever came to a stream that does not want it, or came twice, or held more than the one service.
+            unwanted = sum(client.wrong + client.heard.qsize() for client in clients)
+            return {
+                "push_one_endpoint": (percentile(latencies, 0.99) * 1000, "ms, p99"),
+                "push_one_endpoint_p50": (percentile(latencies, 0.5) * 1000, "ms"),
+                "push_one_endpoint_cpu": ((after["cpu"] - before["cpu"]) / rounds * 1000, "CPU ms/push"),
+                "push_one_endpoint_memory": (after["rss"] / 1e6, "MB"),
+                "push_one_endpoint_first_sync": (first_sync, "s, all streams"),
+                "push_one_endpoint_unwanted": (unwanted, "responses"),
+            }
         finally:
             process.stdin.close()
             await process.wait()
-
-
-def row(name: str, value: float, unit: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": round(value, 3),
-        "unit": unit,
-        "peer": None,
-        "peer_value": None,
-        "ratio": None,
-    }
 
 
 def main() -> None:
@@ -254,8 +243,8 @@ def main() -> None:
     if options.serve:
         asyncio.run(serve(options.serve, options.services))
         return
-    rows = asyncio.run(measure(options.services, options.streams, options.rounds))
-    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    figures = asyncio.run(measure(options.services, options.streams, options.rounds))
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,50 +1,117 @@
-"""Hauberk's data plane: the example `two_hop` runs it from snapshots made in the process."""
+"""Hauberk's data plane as it is shipped: the release binary, our control plane over xDS, admin socket and logs."""
 
+import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.bench.process import Measured, free_port, running
+from tests.bench import objects
+from tests.bench.gates import Place
+from tests.bench.process import Measured, answers_ready, free_port, running
 
-PROGRAM = Path("target/release/examples/two_hop")
+PROXY = Path("target/release/hauberk-proxy").resolve()
+SANDBOX = Path("target/release/hauberk-sandbox").resolve()
 
 
 def build() -> None:
-    """Build the program as it is released, so that what is measured is what the sources say."""
-    command = ["cargo", "build", "--quiet", "--release", "-p", "hauberk-proxy", "--example", "two_hop"]
-    subprocess.run(command, check=True)
+    """Build the programs as they are released, so that what is measured is what the sources say."""
+    packages = ["-p", "hauberk-proxy", "-p", "hauberk-sandbox"]
+    subprocess.run(["cargo", "build", "--release", "--locked", "--bins", *packages], check=True)
 
 
 @contextmanager
-def hop(folder: Path, backend_port: int) -> Iterator[Measured]:
-    with start(folder, backend_port, "plain") as measured:
-        yield measured
-
-
-@contextmanager
-def grpc_hop(folder: Path, backend_port: int) -> Iterator[Measured]:
-    """HTTP/2 without TLS on both sides."""
-    with start(folder, backend_port, "h2c") as measured:
-        yield measured
-
-
-@contextmanager
-def tcp_hop(folder: Path, backend_port: int) -> Iterator[Measured]:
-    with start(folder, backend_port, "tcp") as measured:
-        yield measured
-
-
-@contextmanager
-def two_hops(folder: Path, backend_port: int, protocol: str) -> Iterator[Measured]:
-    """Both proxies in one process, so that its CPU time is that of the two. `protocol` is an ALPN name."""
-    with start(folder, backend_port, protocol) as measured:
-        yield measured
-
-
-@contextmanager
-def start(folder: Path, backend_port: int, protocol: str) -> Iterator[Measured]:
+def hop(
+    folder: Path, backend_port: int, *, protocol: str = "http", access_log: bool = True
+) -> Iterator[Measured]:
+    """A gateway. `protocol` is what the program behind it speaks: `http`, `grpc` or `tcp`."""
     port = free_port()
-    command = [str(PROGRAM), str(port), str(backend_port), protocol]
-    with running(command, port, folder / "hauberk.log") as measured:
-        yield measured
+    run = folder / "front"
+    run.mkdir()
+    told = objects.gateway(port, backend_port, protocol)
+    bootstrap = write_bootstrap(run, "router", "front", "127.0.0.1", {})
+    command = [str(PROXY), "--bootstrap", str(bootstrap)]
+    with (
+        control_plane(folder, told, {"front": run}, access_log),
+        running(command, answers_ready(run / "admin.sock"), folder / "front.log") as pid,
+    ):
+        yield Measured((pid,), port)
+
+
+@contextmanager
+def two_hops(
+    folder: Path, web: Place, ledger: Place, *, http2: bool, access_log: bool = True
+) -> Iterator[Measured]:
+    """Two sidecars in their gates, launched as the node launches them. `http2`: between the two."""
+    runs = {name: folder / name for name in ("web", "ledger")}
+    with (
+        control_plane(folder, objects.two_workloads(http2), runs, access_log),
+        sidecar(folder, runs["ledger"], "ledger", ledger) as far,
+        sidecar(folder, runs["web"], "web", web) as near,
+    ):
+        yield Measured((near, far), 80, objects.LEDGER_SERVICE, web.in_pod)
+
+
+@contextmanager
+def sidecar(folder: Path, run: Path, name: str, place: Place) -> Iterator[int]:
+    gate = {"source_address": str(place.network.address), "upstream_mark": 2}
+    bootstrap = write_bootstrap(run, "sidecar", name, str(place.network.address), gate)
+    command = [
+        str(SANDBOX), "proxy", "--netns", str(place.gate), "--directory", str(run), "--uid", str(place.uid),
+        "--", str(PROXY), "--bootstrap", str(bootstrap),
+    ]  # fmt: skip
+    with running(command, answers_ready(run / "admin.sock"), folder / f"{name}.log") as pid:
+        yield pid
+
+
+@contextmanager
+def control_plane(
+    folder: Path, told: list[objects.Object], runs: dict[str, Path], access_log: bool
+) -> Iterator[None]:
+    """Serves each proxy at `xds.sock` in its own folder."""
+    for run in runs.values():
+        run.mkdir(exist_ok=True)
+    proxies = [
+        {"socket": str(run / "xds.sock"), "namespace": objects.NAMESPACE, "account": name}
+        for name, run in runs.items()
+    ]
+    plan = folder / "plan.json"
+    plan.write_text(json.dumps({"objects": told, "access_log": access_log, "proxies": proxies}))
+    command = [sys.executable, "-m", "tests.bench.discovery", str(plan)]
+
+    def ready() -> bool:
+        return all((run / "xds.sock").exists() for run in runs.values())
+
+    with running(command, ready, folder / "discovery.log"):
+        yield
+
+
+def write_bootstrap(run: Path, kind: str, name: str, address: str, gate: dict[str, Any]) -> Path:
+    """The file that the node writes for a pod's proxy (docs/architecture.md)."""
+    namespace = objects.NAMESPACE
+    content = {
+        "node": {
+            "id": f"{kind}~{address}~{name}.{namespace}~{namespace}.svc.cluster.local",
+            "cluster": f"{name}.{namespace}",
+            "metadata": {
+                "NAMESPACE": namespace,
+                "NAME": name,
+                "SERVICE_ACCOUNT": name,
+                "WORKLOAD_NAME": name,
+                "INSTANCE_IPS": address,
+                "LABELS": {"app": name},
+            },
+        },
+        "xds": str(run / "xds.sock"),
+        "admin": str(run / "admin.sock"),
+        "records": str(run / "records.log"),
+        "access_log": str(run / "access.log"),
+        "workers": 1,
+        "drain_seconds": 0,
+        **gate,
+    }
+    file = run / "bootstrap.json"
+    file.write_text(json.dumps(content))
+    return file

@@ -1,47 +1,100 @@
 """nginx: the server behind every proxy, and a proxy to compare with."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.process import Measured, free_port, running
+from tests.bench.process import Measured, accepts, free_port, running
 
-BODY = "x" * 128
+ANSWER = f'default_type text/plain; return 200 "{"x" * 128}";'
+STREAM_BYTES = 256_000_000
+USER = "user root;" if os.geteuid() == 0 else ""
+"""A worker must read `/stream` in a folder that is the user's alone."""
+LOG = (
+    'log_format bench escape=json \'{"start_time":"$time_iso8601","method":"$request_method","authority":"$host",'
+    '"path":"$request_uri","protocol":"$server_protocol","response_code":"$status","bytes_received":"$request_length",'
+    '"bytes_sent":"$body_bytes_sent","duration":"$request_time","request_id":"$request_id",'
+    '"upstream_host":"$upstream_addr","downstream_local_address":"$server_addr:$server_port",'
+    '"downstream_remote_address":"$remote_addr:$remote_port"}\';'
+)
 
 
 @contextmanager
-def backend(folder: Path) -> Iterator[Measured]:
-    """Answers every request with 200 and 128 bytes over HTTP/1.1."""
-    with serve(folder, "backend", "", f'default_type text/plain; return 200 "{BODY}";') as measured:
-        yield measured
+def backend(folder: Path, *, http2: bool = False) -> Iterator[Measured]:
+    """Answers every request with 200 and 128 bytes, but `/stream` with `STREAM_BYTES` zeros."""
+    port = free_port()
+    stream = folder / "stream"
+    with stream.open("wb") as file:
+        file.truncate(STREAM_BYTES)
+    name = "backend2" if http2 else "backend"
+    listen = f"127.0.0.1:{port}{' http2' if http2 else ''}"
+    written = configuration(folder, name, listen, ANSWER, more=f"location = /stream {{ alias {stream}; }}")
+    with running(command(written), accepts(port), folder / f"{name}.log"):
+        yield Measured((), port)
 
 
 @contextmanager
-def hop(folder: Path, backend_port: int) -> Iterator[Measured]:
-    upstream = (
+def program(folder: Path, address: str, port: int, prefix: Sequence[str]) -> Iterator[Measured]:
+    """The same server in a pod, at the pod's own address. `prefix` is what a command begins with to run there."""
+    file = configuration(folder, "program", f"{address}:{port}", ANSWER)
+    pid_file = folder / "program.pid"
+    with running([*prefix, *command(file)], pid_file.exists, folder / "program.log"):
+        yield Measured((), port, address, tuple(prefix))
+
+
+@contextmanager
+def hop(
+    folder: Path,
+    backend_port: int,
+    *,
+    front_http2: bool = False,
+    grpc: bool = False,
+    access_log: bool = True,
+) -> Iterator[Measured]:
+    """Without TLS. `front_http2`: HTTP/2 by prior knowledge from the caller; `grpc`: to the server too."""
+    port = free_port()
+    outside = (
         f"upstream app {{ server 127.0.0.1:{backend_port}; keepalive 64; keepalive_requests 100000000; }}"
     )
-    proxy = 'proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";'
-    with serve(folder, "nginx", upstream, proxy) as measured:
-        yield measured
+    if access_log:
+        outside += f" {LOG} access_log {folder}/nginx-access.log bench buffer=64k flush=1s;"
+    http1 = 'proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";'
+    listen = f"127.0.0.1:{port}{' http2' if front_http2 else ''}"
+    location = "grpc_pass grpc://app;" if grpc else http1
+    file = configuration(folder, "nginx", listen, location, outside, log_off=not access_log)
+    with running(command(file), accepts(port), folder / "nginx.log") as pid:
+        yield Measured((pid,), port)
 
 
-@contextmanager
-def serve(folder: Path, name: str, upstream: str, location: str) -> Iterator[Measured]:
-    port = free_port()
+def command(file: Path) -> list[str]:
+    return ["nginx", "-c", str(file), "-e", "stderr"]
+
+
+def configuration(
+    folder: Path,
+    name: str,
+    listen: str,
+    location: str,
+    outside: str = "",
+    *,
+    more: str = "",
+    log_off: bool = True,
+) -> Path:
+    """One worker; `outside` stands beside the server, `more` within it."""
     file = folder / f"{name}.conf"
     file.write_text(
-        f"""daemon off; worker_processes 1; pid {folder}/{name}.pid; error_log stderr;
+        f"""{USER} daemon off; worker_processes 1; pid {folder}/{name}.pid; error_log stderr;
 events {{ worker_connections 8192; }}
 http {{
-  access_log off; keepalive_requests 100000000; keepalive_timeout 3600s;
+  sendfile on;
+  {"access_log off;" if log_off else ""} keepalive_requests 100000000; keepalive_timeout 3600s;
   client_body_temp_path {folder}/{name}-body; proxy_temp_path {folder}/{name}-proxy;
   fastcgi_temp_path {folder}/{name}-fastcgi; uwsgi_temp_path {folder}/{name}-uwsgi;
   scgi_temp_path {folder}/{name}-scgi;
-  {upstream}
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ {location} }} }}
+  {outside}
+  server {{ listen {listen} backlog=4096; location / {{ {location} }} {more} }}
 }}
 """
     )
-    with running(["nginx", "-c", str(file), "-e", "stderr"], port, folder / f"{name}.log") as measured:
-        yield measured
+    return file

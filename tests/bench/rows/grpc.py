@@ -3,23 +3,34 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tests.bench import load
-from tests.bench.peers import envoy, hauberk
-from tests.bench.process import Measured, free_port, running
-from tests.bench.report import OURS, Row
-from tests.bench.rows.hops import measure, rows
+from tests.bench.peers import envoy, haproxy, hauberk, nginx
+from tests.bench.process import Measured, accepts, free_port, running
+from tests.bench.progress import Progress
+from tests.bench.report import OURS, Measurement
+from tests.bench.rows.hops import Subject, measure, measurements
+from tests.bench.settings import Settings
 
 
 @contextmanager
 def backend(folder: Path) -> Iterator[Measured]:
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.grpc_server", str(port)]
-    with running(command, port, folder / "grpc.log") as measured:
-        yield measured
+    with running(command, accepts(port), folder / "grpc.log"):
+        yield Measured((), port)
 
 
-def grpc_hop() -> list[Row]:
-    subjects = {OURS: hauberk.grpc_hop, "envoy": envoy.grpc_hop}
-    return rows("grpc_hop", measure(subjects, load.grpc, backend))
+def grpc_hop(settings: Settings, progress: Progress) -> list[Measurement]:
+    with TemporaryDirectory() as folder, backend(Path(folder)) as server:
+        subjects: dict[str, Subject] = {
+            OURS: partial(hauberk.hop, backend_port=server.port, protocol="grpc"),
+            "envoy": partial(envoy.hop, backend_port=server.port, protocol="grpc"),
+            "nginx": partial(nginx.hop, backend_port=server.port, front_http2=True, grpc=True),
+            "haproxy": partial(haproxy.hop, backend_port=server.port, front_http2=True, back_http2=True),
+        }
+        results = measure("grpc_hop", subjects, server, "grpc", settings, progress)
+    note = "the server, grpcio in Python, is what limits the rate: compare CPU time and latency"
+    return measurements("grpc_hop", results, [note])

@@ -1,76 +1,109 @@
-"""Bytes from a server through one plain TCP hop: rate, and CPU time a gigabyte."""
+"""Bytes through one plain TCP hop: rate, CPU time a gigabyte, and latency of small requests over it."""
 
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
-from tests.bench.peers import envoy, haproxy, hauberk
-from tests.bench.report import OURS, Row, compare
-from tests.bench.rows.hops import ROUNDS, Subject
+from tests.bench import load
+from tests.bench.load import LoadError, Paced
+from tests.bench.peers import envoy, haproxy, hauberk, nginx
+from tests.bench.process import Measured
+from tests.bench.progress import Progress
+from tests.bench.report import OURS, Measurement
+from tests.bench.rows.hops import Subject
+from tests.bench.settings import Settings
 
-SENT = 2_000_000_000
-BLOCK = bytes(1 << 18)
-
-
-def tcp_stream() -> list[Row]:
-    subjects: dict[str, Subject] = {
-        OURS: hauberk.tcp_hop, "envoy": envoy.tcp_hop, "haproxy": haproxy.tcp_hop,
-    }  # fmt: skip
-    rate: dict[str, list[float]] = {name: [] for name in subjects}
-    cpu: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(ROUNDS):
-        for name, subject in subjects.items():
-            with (
-                TemporaryDirectory() as folder,
-                source() as backend_port,
-                subject(Path(folder), backend_port) as measured,
-            ):
-                before, began = measured.cpu_seconds(), time.monotonic()
-                received = receive(measured.port)
-                rate[name].append(received / 1e6 / (time.monotonic() - began))
-                cpu[name].append((measured.cpu_seconds() - before) / (received / 1e9))
-    return compare("tcp_stream", "MB/s", rate) + compare("tcp_stream_cpu", "CPU s/GB", cpu)
+TIMES = 8
+"""The server's stream is asked for so often, on one connection."""
+BUFFERS = {"1 MiB": None, "256 KiB": 256 << 10, "64 KiB": 64 << 10}
+"""Of Envoy, a connection."""
+LATENCIES: dict[str, Callable[[Paced, Paced], float]] = {
+    "p50": lambda through, _: through.p50,
+    "p99": lambda through, _: through.p99,
+    "added_p50": lambda through, direct: through.p50 - direct.p50,
+    "added_p99": lambda through, direct: through.p99 - direct.p99,
+}
 
 
-def receive(port: int) -> int:
-    """Ask for the stream, and count it to its end. Raises RuntimeError if bytes are missing."""
-    received, buffer = 0, bytearray(1 << 18)
-    with socket.create_connection(("127.0.0.1", port), 30) as connection:
-        connection.sendall(b"go")
-        while count := connection.recv_into(buffer):
-            received += count
-    if received < SENT:
-        raise RuntimeError(f"expected {SENT} bytes, found {received}")
-    return received
+def tcp_stream(settings: Settings, progress: Progress) -> list[Measurement]:
+    with TemporaryDirectory() as folder, nginx.backend(Path(folder)) as backend:
+        port = backend.port
+        subjects: dict[str, Subject] = {
+            OURS: partial(hauberk.hop, backend_port=port, protocol="tcp"),
+            "haproxy": partial(haproxy.hop, backend_port=port, tcp=True),
+        }
+        for size, count in BUFFERS.items():
+            chosen = envoy.Settings(buffer_bytes=count)
+            subjects[f"envoy {size}"] = partial(envoy.hop, backend_port=port, protocol="tcp", settings=chosen)
+        rate: dict[str, list[float]] = {name: [] for name in subjects}
+        cpu: dict[str, list[float]] = {name: [] for name in subjects}
+        paced: dict[str, list[tuple[Paced, Paced]]] = {name: [] for name in subjects}
+        for number in range(1, settings.rounds + 1):
+            direct = load.pace("http1", backend, settings.rate, settings.seconds)
+            for name, start in subjects.items():
+                with TemporaryDirectory() as inner, start(Path(inner)) as measured:
+                    receive(measured, 1)
+                    before, began = measured.cpu_seconds(), time.monotonic()
+                    received = receive(measured, TIMES)
+                    rate[name].append(received / 1e6 / (time.monotonic() - began))
+                    cpu[name].append((measured.cpu_seconds() - before) / (received / 1e9))
+                    paced[name].append(
+                        (load.pace("http1", measured, settings.rate, settings.seconds), direct)
+                    )
+                progress.say(
+                    f"tcp_stream {number}/{settings.rounds} {name}: {rate[name][-1]:.0f} MB/s, "
+                    f"{cpu[name][-1]:.2f} CPU s/GB, p50 {paced[name][-1][0].p50:.0f} us"
+                )
+    better = max((name for name in rate if name.startswith("envoy")), key=lambda name: median(rate[name]))
+    tried = ", ".join(f"{name} {median(rate[name]):.0f}" for name in rate if name.startswith("envoy"))
+    names = {OURS: OURS, "envoy": better, "haproxy": "haproxy"}
+    return [
+        Measurement("tcp_stream", "MB/s", only(rate, names), [f"best of Envoy's buffers (MB/s: {tried})"]),
+        Measurement("tcp_stream_cpu", "CPU s/GB", only(cpu, names)),
+        *[
+            Measurement(
+                f"tcp_stream_{suffix}",
+                "us",
+                {side: [figure(*one) for one in paced[name]] for side, name in names.items()},
+            )
+            for suffix, figure in LATENCIES.items()
+        ],
+    ]
 
 
-@contextmanager
-def source() -> Iterator[int]:
-    """Sends `SENT` bytes on each connection that asks; the probes that connect and leave get nothing."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        threading.Thread(target=accept, args=(server,), daemon=True).start()
-        try:
-            yield int(server.getsockname()[1])
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
+def only(samples: Mapping[str, list[float]], names: Mapping[str, str]) -> dict[str, list[float]]:
+    return {side: samples[name] for side, name in names.items()}
 
 
-def accept(server: socket.socket) -> None:
-    while True:
-        try:
-            connection, _ = server.accept()
-        except OSError:  # shut down: the measurement is over
-            return
-        threading.Thread(target=send, args=(connection,), daemon=True).start()
+def receive(measured: Measured, times: int) -> int:
+    """Ask for the stream so many times and count its bytes. Raises LoadError if bytes are missing."""
+    buffer = bytearray(1 << 18)
+    total = 0
+    with socket.create_connection((measured.host, measured.port), 30) as connection:
+        for _ in range(times):
+            connection.sendall(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+            missing = nginx.STREAM_BYTES - beginning(connection)
+            while missing > 0 and (count := connection.recv_into(buffer, min(len(buffer), missing))):
+                missing -= count
+            if missing > 0:
+                raise LoadError(f"expected {nginx.STREAM_BYTES} bytes, found {missing} missing")
+            total += nginx.STREAM_BYTES
+    return total
 
 
-def send(connection: socket.socket) -> None:
-    with connection:
-        if connection.recv(2) != b"go":
-            return
-        for _ in range(-(-SENT // len(BLOCK))):
-            connection.sendall(BLOCK)
+def beginning(connection: socket.socket) -> int:
+    """Reads an answer's headers; returns how many bytes of its body came with them."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = connection.recv(65536)
+        if not data:
+            raise LoadError(f"expected an answer's headers, found {received!r}")
+        received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise LoadError(f"expected an answer of 200, found {head!r}")
+    return len(body)
