@@ -1,6 +1,6 @@
 """Our control plane for the measured proxies: `python -m tests.bench.discovery PLAN.json` serves until it is ended.
 
-The plan is `{"objects": […], "access_log": bool, "proxies": [{"socket": PATH, "namespace": …, "account": …}]}`. Each
+The plan is `{"objects": […], "proxies": [{"socket": PATH, "namespace": …, "account": …}]}`. Each
 proxy has a socket of its own, as a pod has: ADS from the objects and SDS under that proxy's identity.
 """
 
@@ -24,7 +24,7 @@ from hauberk.identity.spiffe_id import SpiffeId, TrustDomain
 from hauberk.identity.svid import IssuanceError, SvidSource
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.proxy import proxy_from_metadata
-from hauberk.mesh.registry import Mesh, Registry
+from hauberk.mesh.registry import Registry
 from hauberk.store.encryption import generate_sealer
 
 DOMAIN = TrustDomain("cluster.local")
@@ -46,7 +46,7 @@ class LocalIssuer:
 
 
 async def serve(plan: dict[str, Any], state: Path) -> None:
-    registry = Registry(Mesh(record_everything=plan["access_log"])).update(plan["objects"])
+    registry = Registry().update(plan["objects"])
     discovery = Discovery(registry, lambda _context, node: proxy_from_metadata(node))
     authority = CertificateAuthority.open(state, generate_sealer(), trust_domain=DOMAIN)
     issuer = LocalIssuer(authority)

@@ -5,6 +5,13 @@ from typing import Any
 NAMESPACE = "bank"
 Object = dict[str, Any]
 
+NO_ACCESS_LOG: Object = {
+    "apiVersion": "hauberk.io/v1",
+    "kind": "MeshConfig",
+    "metadata": {"name": "default"},
+    "spec": {"defaultProviders": {"accessLogging": []}},
+}
+
 WEB, LEDGER = "10.66.0.1", "10.66.0.2"
 """Pod addresses of the two workloads."""
 LEDGER_SERVICE = "10.96.0.1"

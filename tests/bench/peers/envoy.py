@@ -18,7 +18,7 @@ from tests.bench import objects
 from tests.bench.gates import Place
 from tests.bench.process import Measured, answers_ready, free_port, running
 
-from hauberk.mesh import filters
+from hauberk.mesh.access_logs import FileLog
 from hauberk.mesh.tls import CURVES
 from hauberk.node.rules import INBOUND_PORT, OUTBOUND_PORT, UPSTREAM_MARK
 
@@ -43,8 +43,9 @@ def hop(
 ) -> Iterator[Measured]:
     """`protocol` is what the program behind it speaks: `http`, `grpc` or `tcp`."""
     port = free_port()
-    log = access_log(folder / "envoy-access.log", settings)
-    filter_ = tcp_proxy(log) if protocol == "tcp" else manager(log)
+    tcp = protocol == "tcp"
+    log = access_log(folder / "envoy-access.log", settings, tcp=tcp)
+    filter_ = tcp_proxy(log) if tcp else manager(log)
     upstream = cluster("127.0.0.1", backend_port, settings, http2=protocol == "grpc")
     with start(folder, "envoy", listener("127.0.0.1", port, filter_, settings), upstream) as pid:
         yield Measured((pid,), port)
@@ -157,13 +158,13 @@ def tcp_proxy(log: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def access_log(file: Path, settings: Settings) -> list[dict[str, Any]]:
+def access_log(file: Path, settings: Settings, *, tcp: bool = False) -> list[dict[str, Any]]:
     """The log that our control plane tells of, into a file."""
     if not settings.access_log:
         return []
-    log: dict[str, Any] = json_format.MessageToDict(filters.access_log(), preserving_proto_field_name=True)
-    log["typed_config"]["path"] = str(file)
-    return [log]
+    told = FileLog(str(file))
+    log = told.tcp() if tcp else told.http()
+    return [json_format.MessageToDict(log, preserving_proto_field_name=True)]
 
 
 def cluster(host: str, port: int, settings: Settings, *, http2: bool = False) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def control_plane(
         for name, run in runs.items()
     ]
     plan = folder / "plan.json"
-    plan.write_text(json.dumps({"objects": told, "access_log": access_log, "proxies": proxies}))
+    objects_told = told if access_log else [*told, objects.NO_ACCESS_LOG]
+    plan.write_text(json.dumps({"objects": objects_told, "proxies": proxies}))
     command = [sys.executable, "-m", "tests.bench.discovery", str(plan)]
 
     def ready() -> bool:
