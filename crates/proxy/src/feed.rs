@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::engine::Engine;
 
-/// Runs each snapshot that comes. `unready` becomes `None` once all listeners of one are live; what is wrong with a later
-/// one is logged, and its sound part runs.
+/// Runs each snapshot that comes. `unready` becomes `None` once all listeners of one are live, be it none at all, as for a
+/// gateway that no Gateway selects yet; what is wrong with a later one is logged, and its sound part runs.
 pub async fn follow(
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     engine: Arc<Engine>,
@@ -18,7 +18,6 @@ pub async fn follow(
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         if snapshot.generation > 0 {
             let generation = snapshot.generation;
-            let empty = snapshot.listeners.is_empty();
             let waiting = snapshot.waiting.join(", ");
             let problems = engine.publish(snapshot).await;
             for problem in &problems {
@@ -46,7 +45,7 @@ pub async fn follow(
                     }
                     waits
                 });
-            } else if !empty {
+            } else {
                 unready.send_replace(None);
             }
         }

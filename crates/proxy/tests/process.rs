@@ -89,9 +89,15 @@ fn a_process_becomes_ready_answers_and_ends_when_asked() {
     let running = std::thread::spawn(move || process::run(bootstrap, |_| Ok(snapshots)));
 
     wait_for(&admin, "GET /ready", "503 Service Unavailable");
+    let nothing = Snapshot {
+        generation: 1,
+        ..Snapshot::default()
+    };
+    sender.send(Arc::new(nothing)).unwrap();
+    wait_for(&admin, "GET /ready", "200 OK");
     let port = free_port();
     sender.send(Arc::new(dns_snapshot(port))).unwrap();
-    wait_for(&admin, "GET /ready", "200 OK");
+    wait_for(&admin, "GET /config_dump", "\"name\": \"dns\"");
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket

@@ -265,6 +265,8 @@ def _set_gate_parameters() -> None:
         _set(f"net/ipv4/conf/{POD_LINK}/arp_ignore", "1")
         _set("net/ipv4/conf/lo/accept_local", "1")
     _set("net/ipv4/conf/all/send_redirects", "0")
+    # A gateway's proxy listens at 80 and 443 too, and has no more right than any other.
+    _set("net/ipv4/ip_unprivileged_port_start", "0")
 
 
 def _set_fabric_parameters() -> None:

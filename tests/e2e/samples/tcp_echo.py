@@ -1,0 +1,27 @@
+"""Stands for Istio's tcp-echo-server: on each of its ports, a line comes back with a word before it.
+
+Arguments: ports, separated by commas, and the word.
+"""
+
+import socketserver
+import sys
+from threading import Thread
+
+PORTS, WORD = sys.argv[1].split(","), sys.argv[2].encode()
+
+
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(WORD + b" " + line)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+servers = [Server(("0.0.0.0", int(port)), Echo) for port in PORTS]
+for server in servers[1:]:
+    Thread(target=server.serve_forever, daemon=True).start()
+servers[0].serve_forever()
