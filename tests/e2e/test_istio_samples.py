@@ -33,6 +33,19 @@ SETTLED = 12
 """So many answers in a row that all say the same show that it is no chance: of halves, one time in 4,096."""
 
 
+CALLS = """
+import json, socket, sys
+def call(host, port):
+    try:
+        with socket.create_connection((host, int(port)), 5) as connection:
+            connection.sendall(b"world\\n")
+            return connection.recv(1000).decode()
+    except OSError:
+        return ""
+print(json.dumps({place: call(*place.split(":")) for place in sys.argv[1:]}))
+"""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came of one request through the gateway."""
@@ -105,6 +118,14 @@ class Samples:
 
         with ThreadPoolExecutor(6) as threads:
             return Counter(threads.map(colour, range(count)))
+
+    def calls(self, *places: str) -> dict[str, str]:
+        """What tcp-echo answers the product page's pod at each HOST:PORT; nothing where it gets no answer."""
+        command = ("/usr/bin/python3", "-c", CALLS, *places)
+        answers: dict[str, str] = json.loads(
+            self.mesh.said("exec", "deploy/productpage-v1", "--", *command, timeout=60)
+        )
+        return answers
 
     def echo(self, word: str = "hello") -> str:
         """What comes back from tcp-echo, on a connection of its own."""
@@ -290,6 +311,24 @@ def test_tcp_traffic_is_shifted_by_weight(samples: Samples) -> None:
     assert set(seen) == {"one hello\n", "two hello\n"}
     # Five standard deviations about 60.
     assert 25 < seen["two hello\n"] < 95, seen
+
+
+def test_tcp_echo_at_each_of_its_ports(samples: Samples) -> None:
+    """Its variants, each in a namespace of its own; of two address families, IPv4 is the one that is served."""
+    folder = samples.mesh.folder / "variants"
+    folder.mkdir()
+    variants = ("tcp-echo", "tcp-echo-ipv4", "tcp-echo-dual-stack")
+    for variant in variants:
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"ns-{variant}"}}
+        objects = with_stand_ins(SAMPLES / "tcp-echo" / f"{variant}.yaml")
+        for each in objects:
+            each["metadata"]["namespace"] = f"ns-{variant}"
+        write([space, *objects], folder / f"{variant}.json")
+    samples.mesh.said("up", "-d", str(folder))
+    named = [f"tcp-echo.ns-{variant}:{port}" for variant in variants for port in (9000, 9001)]
+    unnamed = [f"tcp-echo.ns-{variant}:9002" for variant in variants]
+    wanted = dict.fromkeys(named, "hello world\n") | dict.fromkeys(unnamed, "")
+    wait_until(lambda: samples.calls(*wanted) == wanted, 15, "the ports that a Service names, and no others")
 
 
 def ok(ask: Callable[[], Answer]) -> bool:
