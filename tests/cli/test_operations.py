@@ -51,7 +51,7 @@ def test_status_says_what_is_not_well(instance: Instance) -> None:
 
 
 def test_proxy_status_and_version(instance: Instance) -> None:
-    assert instance.hauberk("proxy-status", "-o", "json").json == {"proxies": []}
+    assert instance.hauberk("proxy-status", "-o", "json").json == {"proxies": [], "refused": []}
     found = instance.hauberk("version", "-o", "json").json
     assert found["server"].startswith("v1.") and found["client"]
     assert instance.hauberk("version", "--client").out == f"client: {found['client']}\n"

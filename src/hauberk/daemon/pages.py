@@ -1,6 +1,7 @@
 """What the API has no object for: `/hauberk/v1/…`, read-only, under the API's own authorization."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -67,7 +68,8 @@ class Pages:
         match request.path.removeprefix(PREFIX).strip("/").split("/"):
             case ["proxy-status"]:
                 statuses = [status.to_json() for status in self._discovery.statuses()]
-                return web.json_response({"proxies": statuses})
+                refused = [asdict(one) for one in self._discovery.snapshot.refused]
+                return web.json_response({"proxies": statuses, "refused": refused})
             case ["snapshot", namespace, name]:
                 return web.json_response(self._snapshot(namespace, name))
         raise ApiError(404, "NotFound", f"{request.path}: expected proxy-status or snapshot/NAMESPACE/POD")

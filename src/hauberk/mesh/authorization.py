@@ -31,6 +31,7 @@ from hauberk.mesh.request_authentication import FILTER, PAYLOAD
 _log = logging.getLogger(__name__)
 
 _URI_PREFIX = "spiffe://"
+_ACTIONS = frozenset({"ALLOW", "DENY", "AUDIT"})
 
 
 class UnsupportedConditionError(ValueError):
@@ -69,8 +70,8 @@ class Authorization:
         by_action: dict[str, list[Configuration]] = {}
         for policy in self.policies:
             action = policy.spec.get("action") or "ALLOW"
-            # Nobody can be asked yet (CUSTOM): what should be asked about is refused.
-            by_action.setdefault("DENY" if action == "CUSTOM" else action, []).append(policy)
+            # Nobody can be asked yet (CUSTOM): what should be asked about is refused; so is what is unknown.
+            by_action.setdefault(action if action in _ACTIONS else "DENY", []).append(policy)
         made: list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]] = []
         if "AUDIT" in by_action:
             made.append((None, self._translate(by_action["AUDIT"], "ALLOW", "AUDIT", http=http)))
@@ -85,7 +86,8 @@ class Authorization:
     ) -> rbac_pb2.RBAC:
         rbac = rbac_pb2.RBAC(action=envoy_action)
         for policy in policies:
-            for index, rule in enumerate(policy.spec.get("rules") or ()):
+            rules = policy.spec.get("rules") or ()
+            for index, rule in enumerate(rules if isinstance(rules, list | tuple) else [rules]):
                 translated = self._rule(policy, index, rule, denies=action == "DENY", http=http)
                 if translated is not None:
                     rbac.policies[policy_name(policy, index)].CopyFrom(translated)
@@ -97,7 +99,7 @@ class Authorization:
         """A rule that makes no sense (the API admits none) fails closed: it allows nothing, or denies everything."""
         try:
             return _Rule(rule, self.trust_domain, policy.namespace, denies=denies, http=http).translate()
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             _log.error("authorization: %s: %s", policy_name(policy, index), error)
             if not denies:
                 return None

@@ -194,6 +194,22 @@ def _server(gateway: Configuration, index: int, told: Mapping[str, Any], inputs:
     return replace(server, secrets=find_secrets(security, inputs.proxy.namespace, inputs.credentials))
 
 
+def check_servers(gateway: Configuration) -> None:
+    """Read every server.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: something has another shape than a Gateway's.
+    """
+    dict(gateway.spec.get("selector") or {})
+    for told in gateway.spec.get("servers") or ():
+        number = told["port"]["number"]
+        if not isinstance(number, int):
+            raise TypeError(f"servers.port.number: expected a number, found {number!r}")
+        named_secrets(told.get("tls") or {}, gateway.namespace)
+        for host in told.get("hosts") or ():
+            _server_host(host, gateway.namespace)
+
+
 def _listening_port(number: int, services: Sequence[Service]) -> int:
     """A number that is a port of the gateway's Service means the port that it leads to."""
     for service in services:
@@ -343,5 +359,6 @@ def _translation(server: Server, gateway_name: str, inputs: GatewayInputs) -> Tr
         gateway=gateway_name,
         client=Client(inputs.proxy.namespace, inputs.proxy.labels),
         services=inputs.hosts,
+        addresses=[inputs.proxy.address],
         rules=inputs.rules,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from hauberk.mesh.registry import Configuration, Labels, Mesh
+
+_log = logging.getLogger(__name__)
 
 
 class Mode(Enum):
@@ -53,17 +56,23 @@ def merge_peer_authentications(policies: Iterable[Configuration]) -> PeerAuthent
     mode = Mode.STRICT
     ports: dict[int, Mode] = {}
     for policy in policies:
-        mode = _mode(policy.spec.get("mtls"), mode)
-        if _selector(policy):
-            ports = {
-                int(port): _mode(told, mode)
-                for port, told in (policy.spec.get("portLevelMtls") or {}).items()
-            }
+        try:
+            mode = _mode(policy.spec.get("mtls"), mode)
+            if _selector(policy):
+                told = policy.spec.get("portLevelMtls") or {}
+                ports = {int(port): _mode(each, mode) for port, each in told.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            where = f"{policy.namespace}/{policy.name}"
+            _log.error("mesh: PeerAuthentication %s cannot be read and means STRICT: %r", where, error)
+            mode, ports = Mode.STRICT, {}
     return PeerAuthentication(mode, tuple(sorted(ports.items())))
 
 
 def _selector(policy: Configuration) -> Labels:
-    return Labels.of((policy.spec.get("selector") or {}).get("matchLabels"))
+    try:
+        return Labels.of((policy.spec.get("selector") or {}).get("matchLabels"))
+    except (TypeError, AttributeError, ValueError):
+        return Labels()  # for all of the namespace, where it then means STRICT
 
 
 def _mode(told: Any, inherited: Mode) -> Mode:

@@ -10,8 +10,16 @@ def applies(policy: Configuration, namespace: str, labels: Labels, mesh: Mesh) -
     """Whether it applies to the pods with these labels in a namespace.
 
     `targetRefs` name Gateways of the Gateway API, in the policy's own namespace; other kinds of targets have no proxy
-    of their own here, so that a policy for them applies to nobody.
+    of their own here, so that a policy for them applies to nobody. One whose selector cannot be read applies to all
+    pods that it could have been for.
     """
+    try:
+        return _applies(policy, namespace, labels, mesh)
+    except (TypeError, AttributeError, ValueError):
+        return policy.namespace in (namespace, mesh.root_namespace)
+
+
+def _applies(policy: Configuration, namespace: str, labels: Labels, mesh: Mesh) -> bool:
     targets = list(policy.spec.get("targetRefs") or ())
     if policy.spec.get("targetRef"):
         targets.append(policy.spec["targetRef"])

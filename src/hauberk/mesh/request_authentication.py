@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ NO_KEYS = json.dumps(
 
 Spec = Mapping[str, Any]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
@@ -68,13 +71,20 @@ def select_issuers(
     key_sets: Mapping[str, str],
 ) -> tuple[Issuer, ...]:
     """The rules of all RequestAuthentications that apply to a workload; `key_sets` are the fetched ones, by address."""
-    return tuple(
-        Issuer(json.dumps(rule, sort_keys=True), _keys(rule, key_sets))
-        for policy in policies
-        if applies(policy, namespace, labels, mesh)
-        for rule in policy.spec.get("jwtRules") or ()
-        if rule.get("issuer")
-    )
+    found: list[Issuer] = []
+    for policy in policies:
+        if not applies(policy, namespace, labels, mesh):
+            continue
+        for rule in _rules(policy):
+            issuer = Issuer(json.dumps(rule, sort_keys=True), _keys(rule, key_sets))
+            try:
+                _provider(issuer)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                where = f"{policy.namespace}/{policy.name}"
+                _log.error("mesh: RequestAuthentication %s: a rule is not used: %r", where, error)
+                continue
+            found.append(issuer)
+    return tuple(found)
 
 
 def http_filters(issuers: Iterable[Issuer]) -> list[http_connection_manager_pb2.HttpFilter]:
@@ -100,6 +110,11 @@ def key_set_address(rule: Spec) -> str:
     return str(rule.get("jwksUri") or rule.get("jwks_uri") or "")
 
 
+def _rules(policy: Configuration) -> list[Spec]:
+    told = policy.spec.get("jwtRules")
+    return [one for one in told if isinstance(one, dict)] if isinstance(told, list | tuple) else []
+
+
 def _keys(rule: Spec, key_sets: Mapping[str, str]) -> str:
     if not rule.get("jwks"):
         return key_sets.get(key_set_address(rule), NO_KEYS)
@@ -111,6 +126,8 @@ def _keys(rule: Spec, key_sets: Mapping[str, str]) -> str:
 
 def _provider(issuer: Issuer) -> config_pb2.JwtProvider:
     told = issuer.spec
+    if not isinstance(told.get("issuer"), str) or not told["issuer"]:
+        raise TypeError("expected an issuer, found none")  # an empty one would take tokens of any
     provider = config_pb2.JwtProvider(
         issuer=told["issuer"],
         audiences=told.get("audiences") or (),

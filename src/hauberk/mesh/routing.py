@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hauberk.mesh.delegation import delegated
 from hauberk.mesh.gateway_api import convert
 from hauberk.mesh.gateway_listeners import CheckedGateway, class_statuses, gateway_status
 from hauberk.mesh.gateway_status import RouteStatus, Status
@@ -47,7 +48,10 @@ def routing(registry: Registry, before: Routing | None) -> Routing:
     return Routing(
         registry=registry,
         virtual_services=_ordered(
-            [*registry.of_kind(NETWORKING, "VirtualService"), *map(kept, converted.virtual_services)]
+            [
+                *map(kept, delegated(registry.of_kind(NETWORKING, "VirtualService"), registry.mesh)),
+                *map(kept, converted.virtual_services),
+            ]
         ),
         gateways=_ordered([*registry.of_kind(NETWORKING, "Gateway"), *map(kept, converted.gateways)]),
         checked=converted.checked,

@@ -148,9 +148,13 @@ class _Context:
                 ports = tuple((port.name, _pod_port(port, pod)) for port in service.ports)
                 yield Endpoint(pod.address, ports, pod.ready, "", "", pod if internal else None)
         for one in self._workload_entries:
-            labels = Labels.of(one.spec.get("labels"))
-            if one.namespace == namespace and service.selector.matches(labels):
-                yield from self._endpoint(one, one.spec, service, internal)
+            if one.namespace != namespace:
+                continue
+            try:
+                if service.selector.matches(Labels.of(one.spec.get("labels"))):
+                    yield from list(self._endpoint(one, one.spec, service, internal))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                _log.error("mesh: WorkloadEntry %s/%s has no effect: %r", one.namespace, one.name, error)
 
     def _endpoint(
         self, source: Configuration, told: Spec, service: Service, internal: bool

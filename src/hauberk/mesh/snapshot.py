@@ -38,6 +38,7 @@ from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
 from hauberk.mesh.routing import Routing, routing, statuses
 from hauberk.mesh.scope import Scope, ScopeIndex
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES, Resource, serialize
+from hauberk.mesh.soundness import UNTRANSLATABLE, Refused, Sound, only_sound
 from hauberk.mesh.unit import Inputs, UnitIndex, translate
 from hauberk.mesh.virtual_services import destination_hosts
 
@@ -124,9 +125,15 @@ class Snapshot:
     """The resources of every proxy at one moment. Derived when first asked for, then kept."""
 
     def __init__(
-        self, registry: Registry, interning: Interning | None = None, before: Routing | None = None
+        self,
+        registry: Registry,
+        interning: Interning | None = None,
+        before: Routing | None = None,
+        sound: Sound | None = None,
     ) -> None:
-        self.registry = registry
+        self._given = registry
+        self._sound = only_sound(registry, sound)
+        self.registry = registry = self._sound.registry
         self._interning = interning or Interning()
         self._outbound: dict[Scope, OutboundView] = {}
         self._before: dict[Scope, OutboundView] = {}
@@ -144,12 +151,17 @@ class Snapshot:
 
     def successor(self, registry: Registry) -> Snapshot:
         """The snapshot of a later registry; this very one if nothing changed."""
-        if registry is self.registry:
+        if registry is self._given:
             return self
-        later = Snapshot(registry, self._interning, self._routing)
+        later = Snapshot(registry, self._interning, self._routing, self._sound)
         later._before = {**self._before, **self._outbound}
         later._proxies = dict(self._proxies)
         return later
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """Objects that cannot be translated and have no effect."""
+        return self._sound.refused
 
     def statuses(self) -> Iterator[Status]:
         """What the status of every object of the Gateway API is to say."""
@@ -209,11 +221,11 @@ class Snapshot:
                 yield host, unit
 
     def _unit(self, scope: Scope, view: ServiceView, earlier: Unit | None) -> Unit | None:
-        """A service whose objects make no sense (the API admits none) keeps what it had and disturbs no other."""
+        """A service whose objects make no sense together keeps what it had and disturbs no other."""
         try:
             inputs = self._units.inputs(scope, view)
             return None if inputs is None else self._interning.unit(inputs)
-        except (ValueError, TypeError, KeyError) as error:
+        except UNTRANSLATABLE as error:
             _log.error("mesh: %s stays as it was: %s", view.service.host, error)
             return earlier
 
@@ -240,16 +252,22 @@ class Snapshot:
         if known is not None and known.fits(self._routing, workload):
             return known.sets
         inputs: Inbound | GatewayInputs
-        inputs = self._gateway(proxy) if proxy.is_gateway else self._inbound(proxy, workload)
-        if known is not None and known.inputs == inputs:
-            sets = known.sets
-        elif isinstance(inputs, Inbound):
-            mesh = self.registry.mesh
-            sets = self._sets([inbound_listener(inputs, mesh), *inbound_clusters(inputs)])
-        else:
-            sets = self._sets(gateway_resources(inputs))
+        try:
+            inputs = self._gateway(proxy) if proxy.is_gateway else self._inbound(proxy, workload)
+            sets = self._own_sets(inputs, known)
+        except UNTRANSLATABLE as error:
+            _log.error("mesh: the listeners of %s stay as they were: %s", proxy.id, error)
+            return known.sets if known is not None else {}
         self._proxies[key] = Own(self._routing, workload, inputs, sets)
         return sets
+
+    def _own_sets(self, inputs: Inbound | GatewayInputs, known: Own | None) -> Mapping[str, ResourceSet]:
+        if known is not None and known.inputs == inputs:
+            return known.sets
+        if isinstance(inputs, Inbound):
+            mesh = self.registry.mesh
+            return self._sets([inbound_listener(inputs, mesh), *inbound_clusters(inputs)])
+        return self._sets(gateway_resources(inputs))
 
     def _sets(self, messages: Iterable[Message]) -> dict[str, ResourceSet]:
         made: dict[str, dict[str, Resource]] = {}

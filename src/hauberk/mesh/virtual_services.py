@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,8 @@ class Translation:
     """`mesh`, or `NAMESPACE/NAME` of the gateway whose listener this is."""
     client: Client
     services: Mapping[str, Service]
+    addresses: Sequence[str] = ()
+    """Where a connection is accepted: a service's own addresses, or the gateway's."""
     rules: Mapping[str, DestinationRule] = field(default_factory=dict)
     """Of the destinations that have one, by host."""
 
@@ -137,6 +140,28 @@ def http_routes(virtual: Configuration, context: Translation) -> list[route_comp
     return made
 
 
+def check_routes(virtual: Configuration, mesh: Mesh) -> None:
+    """Translate every route for every match, whether it applies somewhere or not.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: something has another shape than a VirtualService's.
+    """
+    context = Translation(mesh, None, 80, "mesh", Client("", Labels()), {})
+    for told in virtual.spec.get("http") or ():
+        if told.get("delegate") is not None:
+            str(told["delegate"]["name"])
+        for match in told.get("match") or EVERYTHING:
+            _applies(match, context)
+            _Route(virtual, told, match, context).translate()
+    for protocol in ("tls", "tcp"):
+        for told in virtual.spec.get(protocol) or ():
+            _weighted(told, virtual.namespace, context)
+            for match in told.get("match") or EVERYTHING:
+                _applies(match, context)
+                tuple(match.get("sniHosts") or ())
+    destination_hosts(virtual, mesh)
+
+
 def tcp_routes(virtual: Configuration, context: Translation) -> list[TcpRoute]:
     """Its TLS routes by server name, then the first TCP route that applies."""
     made = []
@@ -178,8 +203,11 @@ def _applies(match: Spec, context: Translation) -> bool:
         return False
     if match.get("port") is not None and match["port"] != context.port:
         return False
-    if context.gateway != "mesh":
-        return True
+    subnets = [ipaddress.ip_network(one, strict=False) for one in match.get("destinationSubnets") or ()]
+    if subnets and not any(ipaddress.ip_address(one) in net for one in context.addresses for net in subnets):
+        return False
+    if gateways and context.gateway != "mesh":
+        return True  # what follows is about the pods of a mesh's callers
     namespace = match.get("sourceNamespace")
     if namespace and namespace != context.client.namespace:
         return False

@@ -17,7 +17,9 @@ STYLES = {"SYNCED": GOOD, "NACK": BAD, "STALE": BAD}
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @asynchronous
 async def command(context: Context, namespace: str, output: str) -> int:
-    """Show whether each connected proxy has what the control plane sent it; exit code 1 if one refused it.
+    """Show whether each connected proxy has what the control plane sent it, and which objects cannot be translated.
+
+    Exit code 1 if there is such an object, or a proxy refused what it was sent.
 
     \b
     Examples:
@@ -27,10 +29,16 @@ async def command(context: Context, namespace: str, output: str) -> int:
     async with context.connect() as client:
         answer = await client.raw("GET", "/hauberk/v1/proxy-status")
     proxies = [each for each in answer["proxies"] if namespace in {"", each["namespace"]}]
+    refused = [each for each in answer["refused"] if namespace in {"", each["namespace"]}]
     if output == "json":
-        print_json({"proxies": proxies})
+        print_json({"proxies": proxies, "refused": refused})
     else:
         _print(proxies)
+        for one in refused:
+            name = f"{one['kind']} {one['namespace']}/{one['name']}"
+            click.echo(f"{name} has no effect, since it cannot be translated: {one['reason']}")
+    if refused:
+        return ExitCode.FAILED
     return ExitCode.FAILED if any(_refusals(each) for each in proxies) else ExitCode.OK
 
 
