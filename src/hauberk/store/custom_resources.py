@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hauberk.model.kind import Column, FieldError, Kind, Object
+from hauberk.model.kinds.definition import admit_metadata_alone
 from hauberk.store.registry import Registry
 from hauberk.store.storage import Change, Storage
 
@@ -47,6 +48,7 @@ def kinds_of(definition: Object) -> tuple[Kind, ...]:
             subresources=frozenset(version.get("subresources") or ()),
             columns=tuple(_column(column) for column in version.get("additionalPrinterColumns") or ()),
             selectable_fields=tuple(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or ()),
+            admit=admit_metadata_alone,
         )
         for version in spec["versions"]
         if version.get("served", True)

@@ -25,11 +25,13 @@ from hauberk.store.garbage import GarbageCollector
 from hauberk.store.namespaces import NamespaceLifecycle
 from hauberk.store.node_authorization import NodeAuthorizer
 from hauberk.store.node_proxy import NodeProxy
-from hauberk.store.objects import Admission, DeleteOptions, Objects, Options, Selection
+from hauberk.store.objects import Admission, Objects
+from hauberk.store.options import DeleteOptions, Options
 from hauberk.store.registry import Registry, resource_name
 from hauberk.store.request_info import RequestInfo, parse_request
 from hauberk.store.reviews import Reviews
 from hauberk.store.scale import SCALE_COLUMNS, scale_of
+from hauberk.store.selection import Selection
 from hauberk.store.service_account_tokens import SIGNING_KEYS, TokenIssuer, load_token_issuer
 from hauberk.store.service_addresses import ServiceAddresses
 from hauberk.store.storage import Storage, Stored

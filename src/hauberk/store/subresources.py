@@ -10,7 +10,8 @@ from hauberk.model.kind import Kind, Object
 from hauberk.store import node_authorization, status
 from hauberk.store.client import ApiError
 from hauberk.store.database import Key
-from hauberk.store.objects import Admission, DeleteOptions, Objects, Options
+from hauberk.store.objects import Admission, Objects
+from hauberk.store.options import DeleteOptions, Options
 from hauberk.store.patch import PatchError, json_patch, merge_patch
 from hauberk.store.scale import scale_of, with_scale
 from hauberk.store.service_account_tokens import TokenIssuer

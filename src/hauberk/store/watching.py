@@ -9,7 +9,7 @@ import msgspec
 
 from hauberk.model.kind import Kind, Object
 from hauberk.store import status
-from hauberk.store.objects import Selection, WatchType, watch_event
+from hauberk.store.selection import Selection, WatchType, watch_event
 from hauberk.store.storage import LaggingError, Stored, Watcher
 
 BOOKMARK_SECONDS = 15.0
