@@ -72,7 +72,7 @@ def check(
     """
     name = str(obj["metadata"]["name"])
     kind.default(obj)
-    findings = conform(obj, kind.schema)
+    findings = conform(obj, kind.schema, secret=kind.sensitive)
     if findings.unknown:
         words = [f'unknown field "{path}"' for path in findings.unknown]
         if options.field_validation == "Strict":

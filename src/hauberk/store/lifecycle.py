@@ -54,7 +54,7 @@ def prepare_creation(kind: Kind, obj: Object, now: datetime) -> None:
     if (kind.group, kind.plural) == ("", "pods"):
         obj["status"] = {"phase": "Pending"}
     if (kind.group, kind.plural) == ("", "namespaces"):
-        obj["spec"] = {"finalizers": ["kubernetes"]}
+        _set_finalizers(obj, ["kubernetes"])
         obj["status"] = {"phase": "Active"}
         metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
 
@@ -77,7 +77,7 @@ def prepare_update(kind: Kind, new: Object, old: Object, subresource: str) -> No
         if "status" in old:
             new["status"] = copy.deepcopy(old["status"])
     if subresource != "finalize" and (kind.group, kind.plural) == ("", "namespaces"):
-        new["spec"] = {"finalizers": (old.get("spec") or {}).get("finalizers", [])}
+        _set_finalizers(new, (old.get("spec") or {}).get("finalizers", []))
     if was.get("deletionTimestamp"):
         added = set(metadata.get("finalizers") or ()) - set(was.get("finalizers") or ())
         if added:
@@ -93,6 +93,13 @@ def prepare_update(kind: Kind, new: Object, old: Object, subresource: str) -> No
                     )
                 ],
             )
+
+
+def _set_finalizers(namespace: Object, finalizers: list[str]) -> None:
+    """Of its content; a spec that is none is left to the schema to refuse."""
+    spec = namespace.get("spec") or {}
+    if isinstance(spec, dict):
+        namespace["spec"] = {**spec, "finalizers": finalizers}
 
 
 def marked_for_deletion(kind: Kind, obj: Object, options: DeleteOptions, now: datetime) -> Object:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hauberk.model.kind import FieldError, Kind, Object
 from hauberk.store import status
+from hauberk.store.bodies import not_too_deep
 from hauberk.store.checking import check, check_identity, check_preconditions
 from hauberk.store.client import ApiError
 from hauberk.store.database import DatabaseError, Key
@@ -31,6 +32,7 @@ from hauberk.store.storage import (
     Step,
     Storage,
     Stored,
+    TooLargeError,
     Unchanged,
     Watcher,
     Write,
@@ -211,7 +213,7 @@ class Objects:
         def patched(old: Object) -> Object:
             try:
                 if patch_type == "json":
-                    new = json_patch(copy.deepcopy(old), patch)
+                    new = json_patch(old, patch)
                 elif patch_type == "merge":
                     new = merge_patch(old, patch)
                 else:
@@ -224,7 +226,7 @@ class Objects:
                 ) from error
             if not isinstance(new, dict):
                 raise status.bad_request("expected the patched object to be an object")
-            new = copy.deepcopy(new)
+            new = copy.deepcopy(not_too_deep(new))
             check_identity(kind, namespace, new)
             if new["metadata"].get("name") != name:
                 raise status.invalid(
@@ -302,6 +304,8 @@ class Objects:
     async def _write(self, *steps: Step) -> Sequence[Stored]:
         try:
             return await self.storage.write(*steps)
+        except TooLargeError as error:
+            raise status.too_large(str(error)) from error
         except DatabaseError as error:
             raise status.unavailable(f"nothing was changed: {error}") from error
 
