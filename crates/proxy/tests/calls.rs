@@ -411,9 +411,10 @@ async fn a_slow_start_of_tls_is_waited_for() {
     proxy.publish(snapshot).await;
     let mut stream = TcpStream::connect(loopback(between)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    // The start of a ClientHello that says nothing sensible.
-    let mut hello = vec![0x16, 3, 1, 0, 4, 1, 0, 0, 0];
-    hello.extend([0; 32]);
+    // A ClientHello without extensions: TLS, and not to be agreed with.
+    let mut hello = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0x13, 1, 1, 0, 0, 0]);
     stream.write_all(&hello).await.unwrap();
     stream.shutdown().await.unwrap();
     let line = proxy.recorded(&["\"phase\":\"open\""]).await;
