@@ -1,6 +1,5 @@
 """Access logs of requests and of TCP connections, through a real Envoy and through our own proxy alike."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +7,9 @@ import pytest
 from mesh_testing.control_plane import eventually
 from mesh_testing.objects import configuration
 from mesh_testing.running import StartProxy
-from mesh_testing.two_hops import CLIENT, IDENTITIES, SERVER, VIRTUAL, two_hops
+from mesh_testing.two_hops import CLIENT, IDENTITIES, SERVER, VIRTUAL, send_bytes, two_hops
 
 pytestmark = pytest.mark.root
-
-SOURCE = """
-import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), source_address=(sys.argv[3], 0)) as connection:
-    connection.sendall(b"GET /raw HTTP/1.0\\r\\n\\r\\n")
-    while connection.recv(4096):
-        pass
-"""
-
-
-async def send_bytes(namespace: str) -> None:
-    """Some bytes to the port of `web` that is not HTTP, and all of the answer."""
-    process = await asyncio.create_subprocess_exec(
-        "ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", SOURCE, VIRTUAL, "81", CLIENT
-    )
-    assert await process.wait() == 0
 
 
 async def test_requests_and_connections_are_logged_with_the_same_fields(

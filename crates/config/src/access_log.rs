@@ -1,6 +1,7 @@
 //! Access logs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
@@ -15,11 +16,17 @@ pub enum AccessLogSink {
         format: AccessLogFormat,
     },
     /// Envoy's access log service over gRPC.
-    Grpc {
-        cluster: Arc<str>,
-        log_name: String,
-        kind: AccessLogKind,
-    },
+    Grpc(Arc<LogService>),
+}
+
+/// A collector of access log entries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogService {
+    pub cluster: Arc<str>,
+    pub log_name: String,
+    pub kind: AccessLogKind,
+    /// Entries are sent together, this often.
+    pub flush: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -93,7 +93,7 @@ pub struct Tracing {
     pub random_sampling: Fraction,
     pub overall_sampling: Fraction,
     /// Where spans go over OTLP/gRPC; `None`: contexts are passed on, no span is exported.
-    pub exporter: Option<SpanExporter>,
+    pub exporter: Option<Arc<SpanExporter>>,
     pub custom_tags: Vec<CustomTag>,
 }
 

@@ -1,25 +1,31 @@
 //! Access log lines, from the formats that the control plane states (Envoy's command operators).
 
 use std::borrow::Cow;
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use hauberk_config::access_log::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink};
 use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::outbox::Parcel;
 use hauberk_telemetry::timestamp::Timestamp;
 use http::Version;
 use serde_json::{Map, Value};
 
-use crate::ended::Ended;
+use crate::ended::{Ended, started};
 
-/// Writes a line in each log of files whose filter lets `ended` pass.
+/// Tells each log whose filter lets `ended` pass: a line in a file, or an entry for a collector.
 pub fn write(logs: &[AccessLog], ended: &Ended<'_>) {
     let worker = &ended.connection.worker;
-    if !worker.workload.access_log {
-        return;
-    }
     for log in logs.iter().filter(|log| passes(&log.filter, ended)) {
-        if let AccessLogSink::File { format, .. } = &log.sink {
-            worker.sink.access(line(format, ended));
+        match &log.sink {
+            AccessLogSink::File { format, .. } if worker.workload.access_log => {
+                worker.sink.access(line(format, ended));
+            }
+            AccessLogSink::File { .. } => {}
+            AccessLogSink::Grpc(service) => {
+                let entry = Box::new(ended.entry());
+                let parcel = Parcel::Entry(Arc::clone(service), entry);
+                worker.sink.outbox.put(parcel);
+            }
         }
     }
 }
@@ -110,10 +116,7 @@ fn operate(operator: &str, ended: &Ended<'_>) -> Value {
     let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
     let name = operator.split(['(', ':']).next().unwrap_or_default();
     match name {
-        "START_TIME" => {
-            let started = SystemTime::now().checked_sub(ended.duration());
-            started.map_or(Value::Null, |started| Timestamp(started).to_string().into())
-        }
+        "START_TIME" => Timestamp(started(ended.duration())).to_string().into(),
         "PROTOCOL" => text(call.map(|call| protocol(call.version))),
         "RESPONSE_CODE" => call.map_or(0, |call| call.status).into(),
         "RESPONSE_CODE_DETAILS" => ended.details().map_or(Value::Null, Value::from),
@@ -208,7 +211,7 @@ pub fn wants_headers(logs: &[AccessLog]) -> bool {
         })
     };
     logs.iter().any(|log| match &log.sink {
-        AccessLogSink::Grpc { .. } => true,
+        AccessLogSink::Grpc(_) => true,
         AccessLogSink::File { format, .. } => match format {
             AccessLogFormat::Default => false,
             AccessLogFormat::Text(template) => asks(template),

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use crate::access_log;
 use crate::body::Upload;
 use crate::connection::Connection;
-use crate::ended::Ended;
+use crate::ended::{Ended, text};
 use crate::pool::Pool;
+use crate::trace::{self, Traced};
 use hauberk_policy::{Decision, Metadata};
 
 /// One request of so many is recorded, beside all that are refused, audited or fail at the proxy.
@@ -33,6 +34,8 @@ pub struct Call {
     pub traceparent: Option<HeaderValue>,
     /// The caller's headers, kept where a log asks for them.
     pub headers: Option<Box<HeaderMap>>,
+    /// The span of the request, if it is to be told.
+    pub traced: Option<Box<Traced>>,
     pub grpc: bool,
     pub status: u16,
     pub grpc_status: Option<u32>,
@@ -70,6 +73,7 @@ impl Call {
             request_id: None,
             traceparent: None,
             headers: None,
+            traced: None,
             grpc,
             status: 0,
             grpc_status: None,
@@ -119,11 +123,9 @@ impl Call {
         self.traceparent.as_ref()?.to_str().ok()?.split('-').nth(1)
     }
 
-    fn text(value: Option<&HeaderValue>) -> String {
-        value
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
+    /// With the query.
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("", |path| path.as_str())
     }
 
     fn record(&self, bytes_in: u64) {
@@ -135,11 +137,8 @@ impl Call {
             time: Timestamp::now(),
             reporter: connection.reporter,
             method: self.method.to_string(),
-            authority: Self::text(self.authority.as_ref()),
-            path: self
-                .uri
-                .path_and_query()
-                .map_or_else(String::new, |path| path.to_string()),
+            authority: text(self.authority.as_ref()),
+            path: self.path().to_owned(),
             status: self.status,
             duration_us: duration,
             bytes_in,
@@ -156,7 +155,7 @@ impl Call {
                 .map_or_else(String::new, |host| host.address.to_string()),
             policy: self.policy(),
             trace_id: self.trace_id().unwrap_or_default().to_owned(),
-            request_id: Self::text(self.request_id.as_ref()),
+            request_id: text(self.request_id.as_ref()),
         };
         connection
             .worker
@@ -206,16 +205,19 @@ impl Drop for Call {
         worker
             .metrics
             .request(key, milliseconds, bytes_in, self.bytes_out);
-        if let Some(manager) = &connection.chain.borrow().http
-            && !manager.config.access_logs.is_empty()
-        {
-            let ended = Ended {
-                connection,
-                call: Some(self),
-                bytes_in,
-                bytes_out: self.bytes_out,
-            };
+        let traced = self.traced.take();
+        let connection = &self.connection;
+        let ended = Ended {
+            connection,
+            call: Some(self),
+            bytes_in,
+            bytes_out: self.bytes_out,
+        };
+        if let Some(manager) = &connection.chain.borrow().http {
             access_log::write(&manager.config.access_logs, &ended);
+        }
+        if let Some(traced) = traced {
+            trace::end(traced, self, &ended);
         }
         let telling = !self.decision.allowed || self.flag != Flag::None || self.audited.is_some();
         if telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE) {

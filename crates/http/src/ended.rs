@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use hauberk_telemetry::entry::{Entry, Http, Tls};
 use hauberk_telemetry::flags::Flag;
 use hauberk_tls::Session;
+use http::HeaderValue;
 
+use crate::access_log::protocol;
 use crate::call::Call;
 use crate::connection::Connection;
 
@@ -63,6 +66,60 @@ impl Ended<'_> {
         }
     }
 
+    /// All of it, for a collector.
+    pub fn entry(&self) -> Entry {
+        let facts = &self.connection.facts;
+        let duration = self.duration();
+        Entry {
+            started: started(duration),
+            duration,
+            remote: facts.source,
+            local: facts.destination,
+            upstream: self.upstream(),
+            cluster: self.cluster(),
+            flag: self.flag(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            tls: self.connection.session.as_ref().map(|session| Tls {
+                version: session.version,
+                server_name: facts.server_name.clone().unwrap_or_default(),
+                own: session.own.uris.clone(),
+                peer: session
+                    .peer
+                    .as_ref()
+                    .filter(|peer| peer.verified)
+                    .map_or_else(Vec::new, |peer| peer.names.uris.clone()),
+            }),
+            audit: self.audited(),
+            http: self.call.map(|call| self.http(call)),
+        }
+    }
+
+    fn http(&self, call: &Call) -> Http {
+        let header = |name: &str| {
+            let headers = call.headers.as_ref();
+            text(headers.and_then(|headers| headers.get(name)))
+        };
+        Http {
+            protocol: protocol(call.version),
+            method: call.method.to_string(),
+            scheme: if self.connection.session.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            authority: text(call.authority.as_ref()),
+            path: call.path().to_owned(),
+            user_agent: header("user-agent"),
+            referer: header("referer"),
+            forwarded_for: header("x-forwarded-for"),
+            request_id: text(call.request_id.as_ref()),
+            details: self.details().unwrap_or_default(),
+            status: call.status,
+            route: Arc::clone(&call.route),
+        }
+    }
+
     /// Envoy's response code details, where they are known: whose answer it was, or which rule refused.
     pub fn details(&self) -> Option<String> {
         let call = self.call?;
@@ -82,4 +139,17 @@ impl Ended<'_> {
             _ => None,
         }
     }
+}
+
+/// When something began that took so long until now.
+pub fn started(duration: Duration) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_sub(duration).unwrap_or(now)
+}
+
+pub fn text(value: Option<&HeaderValue>) -> String {
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -22,5 +22,6 @@ mod reply;
 pub mod serve;
 mod service;
 mod tokens;
+mod trace;
 mod upgrade;
 pub mod worker;

@@ -23,6 +23,7 @@ use crate::headers;
 use crate::listener::{Chain, FilterKind, RouteTable};
 use crate::reply::{grpc, reply};
 use crate::tokens;
+use crate::trace;
 use crate::upgrade::Wish;
 use crate::worker::Worker;
 use hauberk_policy::{Access, Subject};
@@ -58,11 +59,7 @@ pub async fn handle(
     headers::strip_hop_by_hop(request.headers_mut());
     headers::describe_caller(request.headers_mut(), config, &connection);
     headers::identify(request.headers_mut(), config);
-    let sample = config
-        .tracing
-        .as_ref()
-        .is_some_and(|tracing| tracing.random_sampling.includes(random()));
-    headers::trace(request.headers_mut(), sample);
+    call.traced = trace::begin(request.headers_mut(), config.tracing.as_ref());
     call.request_id = request.headers().get(headers::REQUEST_ID).cloned();
     call.traceparent = request.headers().get(headers::TRACEPARENT).cloned();
     match routing::normalized(request.uri(), &config.path) {
@@ -97,6 +94,9 @@ pub async fn handle(
         .and_then(|routes| routes.find(&request, random()));
     if let Some(matched) = &matched {
         call.route = Arc::clone(&matched.route.name);
+        if let Some(traced) = &mut call.traced {
+            traced.name.clone_from(&matched.route.operation);
+        }
     }
     let mut cross_origin = None;
     let filtered = filter(
@@ -278,7 +278,7 @@ fn allow(
     Err(Box::new(reply(
         call,
         403,
-        Flag::UnauthorizedExternalService,
+        Flag::None,
         "RBAC: access denied",
     )))
 }

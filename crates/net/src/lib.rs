@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod back_off;
 pub mod client_hello;
 pub mod copy;
 pub mod detect;

@@ -195,7 +195,6 @@ async fn run(connection: Rc<Connection>, stream: Stream<TlsStream<TcpStream>>, h
     let decision = connection.decide();
     connection.audit();
     if !decision.allowed {
-        connection.flag.set(Flag::UnauthorizedExternalService);
         connection.open(connection.policy(&decision));
         return;
     }

@@ -12,7 +12,7 @@ use hauberk_http::program::Program;
 use hauberk_http::worker::{Worker, Workload};
 use hauberk_telemetry::metrics;
 use hauberk_telemetry::writer::Sink;
-use hauberk_upstream::Transport;
+use hauberk_upstream::{Target, Transport};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -93,6 +93,12 @@ impl Engine {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&program.snapshot)
+    }
+
+    /// A cluster of the program that runs now.
+    pub fn cluster(&self, name: &str) -> Option<Arc<Target>> {
+        let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        program.clusters.get(name).map(Arc::clone)
     }
 
     /// All metrics in the Prometheus text format.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use hauberk_config::Snapshot;
+use hauberk_export::{Exporter, Exporting};
 use hauberk_http::worker::Workload;
 use hauberk_net::socket::Origin;
 use hauberk_telemetry::writer::{self, Files, Sink};
@@ -20,7 +21,7 @@ use tracing_subscriber::{EnvFilter, fmt as log, reload};
 use crate::admin::{self, Admin, SetLevel};
 use crate::bootstrap::Bootstrap;
 use crate::engine::Engine;
-use crate::feed;
+use crate::{feed, node};
 
 /// What keeps a proxy from running.
 #[derive(Debug)]
@@ -71,12 +72,29 @@ pub fn run(
     let tasks = LocalSet::new();
     let engine = Arc::new(engine);
     let result = tasks.block_on(&runtime, async {
+        let exporting = export(&bootstrap, &workload, &engine);
         let snapshots = connect(&bootstrap).map_err(ProcessError)?;
-        serve(bootstrap, engine, snapshots, level).await
+        let result = serve(bootstrap, engine, snapshots, level).await;
+        if let Some(exporting) = exporting {
+            exporting.finish().await;
+        }
+        result
     });
     drop(tasks);
     end_writer(&sink, writer);
     result
+}
+
+/// Tells collectors, through clusters of the program that runs.
+fn export(bootstrap: &Bootstrap, workload: &Workload, engine: &Arc<Engine>) -> Option<Exporting> {
+    let found = Arc::clone(engine);
+    let exporter = Exporter {
+        node: node::of(&bootstrap.node),
+        clusters: Rc::new(move |name| found.cluster(name)),
+        origin: workload.origin,
+        outbox: engine.sink.outbox.clone(),
+    };
+    exporter.start()
 }
 
 /// Logs to standard error; the level can be changed while running.

@@ -1,8 +1,10 @@
 //! Figures of the process.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hauberk_telemetry::metrics::{header, line};
+use hauberk_telemetry::outbox::{Outbox, Tally};
 use hauberk_telemetry::writer::Sink;
 
 /// What one worker counts beside its metrics.
@@ -60,6 +62,30 @@ pub fn render(out: &mut String, workers: &[WorkerFigures], sink: &Sink) {
     for (name, help, value) in counters {
         header(out, name, "counter", help);
         line(out, name, "", value as f64);
+    }
+    exports(out, &sink.outbox);
+}
+
+fn exports(out: &mut String, outbox: &Outbox) {
+    type Pick = fn(&Tally) -> &AtomicU64;
+    let outcomes: [(&str, &str, Pick); 2] = [
+        (
+            "hauberk_export_sent_total",
+            "Access log entries and spans sent to collectors.",
+            |tally| &tally.sent,
+        ),
+        (
+            "hauberk_export_dropped_total",
+            "Access log entries and spans given up: the collector was away, or too slow.",
+            |tally| &tally.dropped,
+        ),
+    ];
+    for (name, help, pick) in outcomes {
+        header(out, name, "counter", help);
+        for (kind, tally) in [("entry", outbox.entries()), ("span", outbox.spans())] {
+            let count = pick(tally).load(Ordering::Relaxed);
+            line(out, name, &format!("kind=\"{kind}\""), count as f64);
+        }
     }
 }
 

@@ -107,7 +107,6 @@ pub async fn serve(
         Some((_, End::Idle)) => connection.flag.set(Flag::StreamIdleTimeout),
         Some((_, End::Finished)) => {}
         None => {
-            connection.flag.set(Flag::UnauthorizedExternalService);
             let decision = connection.decide();
             let judged = if decision.allowed {
                 Decision::denied("the listener no longer takes this kind of connection")

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::outbox::Outbox;
 use crate::record::Record;
 
 /// Records that may wait for the disk.
@@ -30,6 +31,8 @@ enum Line {
 pub struct Sink {
     lines: SyncSender<Line>,
     shared: Arc<Shared>,
+    /// For collectors.
+    pub outbox: Outbox,
 }
 
 struct Shared {
@@ -73,7 +76,12 @@ pub fn start(files: Files) -> io::Result<(Sink, JoinHandle<()>)> {
     let handle = std::thread::Builder::new()
         .name("records".into())
         .spawn(move || writer.run())?;
-    Ok((Sink { lines, shared }, handle))
+    let sink = Sink {
+        lines,
+        shared,
+        outbox: Outbox::default(),
+    };
+    Ok((sink, handle))
 }
 
 impl Sink {

@@ -12,12 +12,12 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use envoy_types::pb::google::rpc::Status;
 use hauberk_config::Snapshot;
+use hauberk_net::back_off::BackOff;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answers::Answers;
-use crate::back_off::BackOff;
 use crate::connection::{INVALID_ARGUMENT, REQUESTS, connect};
 use crate::secrets::{self, Found};
 use crate::state::{Asked, CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, State, by_ads, difference};

@@ -4,7 +4,6 @@
 #![allow(deprecated)]
 
 mod answers;
-mod back_off;
 pub mod client;
 mod connection;
 mod decode;

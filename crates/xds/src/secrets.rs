@@ -10,12 +10,12 @@ use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, Discovery
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use envoy_types::pb::google::rpc::Status;
 use hauberk_config::secret::Secret;
+use hauberk_net::back_off::BackOff;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answers::Answers;
-use crate::back_off::BackOff;
 use crate::connection::{INVALID_ARGUMENT, REQUESTS, connect};
 use crate::decode;
 use crate::state::SECRET;

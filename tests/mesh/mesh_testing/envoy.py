@@ -17,10 +17,13 @@ ENVOY = Path(sys.prefix) / "bin" / "envoy"
 async def envoy(
     proxy: Proxy, xds: Path, folder: Path, *, namespace: str = "", name: str = "envoy", delta: bool = True
 ) -> AsyncIterator[Running]:
-    """Start one; `namespace` is a network namespace to run in."""
+    """Start one; `namespace` is a network namespace to run in, where it has the proxy's address."""
     admin = folder / f"{name}.sock"
     bootstrap = folder / f"{name}.json"
-    config = EnvoyBootstrap(node=node(proxy), xds=str(xds), admin=str(admin), delta=delta)
+    source = proxy.address if namespace else ""
+    config = EnvoyBootstrap(
+        node=node(proxy), xds=str(xds), admin=str(admin), source_address=source, delta=delta
+    )
     bootstrap.write_text(json.dumps(config.to_json()))
     command = [str(ENVOY), "-c", str(bootstrap), "--concurrency", "1", "--use-dynamic-base-id"]
     command += ["-l", "warning", "--drain-time-s", "0"]

@@ -15,6 +15,8 @@ from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from mesh_testing.running import Running, StartProxy
 
 CLIENT, SERVER, VIRTUAL = "10.66.0.1", "10.66.0.2", "10.96.0.1"
+COLLECTOR = "10.66.0.3"
+"""An address of no pod, on the client's side."""
 IDENTITIES = {name: f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("front", "web")}
 NO_REVERSE_PATH_FILTER = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done"
 PROGRAM = """
@@ -35,6 +37,14 @@ threading.Thread(target=other.serve_forever, daemon=True).start()
 http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()
 """
 
+SENDER = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), source_address=(sys.argv[3], 0)) as connection:
+    connection.sendall(b"GET /raw HTTP/1.0\\r\\n\\r\\n")
+    while connection.recv(4096):
+        pass
+"""
+
 
 @contextmanager
 def linked_namespaces() -> Iterator[tuple[str, str]]:
@@ -49,6 +59,7 @@ def linked_namespaces() -> Iterator[tuple[str, str]]:
         ip -n {server} link set lo up
         ip -n {client} addr add {CLIENT}/24 dev link0
         ip -n {server} addr add {SERVER}/24 dev link0
+        ip -n {client} addr add {COLLECTOR}/24 dev link0
         ip -n {client} link set link0 up
         ip -n {server} link set link0 up
         ip -n {client} route add local 10.96.0.0/16 dev lo
@@ -98,6 +109,14 @@ async def call(namespace: str, *arguments: str) -> tuple[str, str]:
     output = (await process.communicate())[0].decode()
     body, _, status = output.rpartition("\n")
     return status, body
+
+
+async def send_bytes(namespace: str) -> None:
+    """Some bytes to port 81 of the service, which is not HTTP, and all of the answer."""
+    process = await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", SENDER, VIRTUAL, "81", CLIENT
+    )
+    assert await process.wait() == 0
 
 
 class TwoHops:

@@ -12,6 +12,7 @@ use hauberk_config::connection_manager::{
 };
 
 use super::access_log::access_logs;
+use super::tracing::tracing;
 use super::value::{limit, limit_or, number, on};
 use super::{At, Decoded, jwt, rbac, required, route, unpack};
 
@@ -24,13 +25,8 @@ const STREAM_IDLE: Duration = Duration::from_secs(300);
 const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
 
 pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<ConnectionManager> {
-    if told.local_reply_config.is_some()
-        || !told.original_ip_detection_extensions.is_empty()
-        || told.tracing.is_some()
-    {
-        return Err(
-            "local_reply_config, original_ip_detection_extensions, tracing: not honoured".into(),
-        );
+    if told.local_reply_config.is_some() || !told.original_ip_detection_extensions.is_empty() {
+        return Err("local_reply_config, original_ip_detection_extensions: not honoured".into());
     }
     refuse(told)?;
     let common = told.common_http_protocol_options.unwrap_or_default();
@@ -46,7 +42,12 @@ pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<Connect
             .map(|filter| http_filter(filter).at(&format!("http_filters[{}]", filter.name)))
             .collect::<Decoded<_>>()?,
         access_logs: access_logs(&told.access_log)?,
-        tracing: None,
+        tracing: told
+            .tracing
+            .as_ref()
+            .map(tracing)
+            .transpose()
+            .at("tracing")?,
         server_name: if told.server_name.is_empty() {
             "envoy".into()
         } else {

@@ -11,6 +11,7 @@ mod rbac;
 mod route;
 mod secret;
 mod tls;
+mod tracing;
 mod value;
 
 pub use cluster::cluster;

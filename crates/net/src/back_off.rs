@@ -14,6 +14,12 @@ pub struct BackOff {
     wait: Duration,
 }
 
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl BackOff {
     pub fn new() -> Self {
         Self { wait: LEAST }
