@@ -10,6 +10,7 @@ mod names;
 mod provider;
 mod server;
 mod session;
+mod svid;
 mod trust;
 
 pub use client::{Carried, ClientContext};

@@ -20,6 +20,7 @@ use rustls::{
 
 use crate::error::ContextError;
 use crate::names::Names;
+use crate::svid;
 
 /// The roots of secret `name`.
 ///
@@ -75,15 +76,23 @@ impl Expectation {
         })
     }
 
-    /// An SVID has one URI name; of several, nobody could say which one was meant.
-    fn check(&self, certificate: &[u8]) -> Result<(), Error> {
-        let names = Names::of(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    /// After the chain was verified: the rules of SVIDs, if it is one, and the names.
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), Error> {
         let refuse = Err(Error::InvalidCertificate(
             CertificateError::ApplicationVerificationFailure,
         ));
-        if names.uris.len() > 1 {
+        if let Err(reason) = svid::check(leaf, intermediates.iter().map(AsRef::as_ref)) {
+            tracing::info!(
+                reason,
+                "refused a peer's certificate, which is no X.509-SVID"
+            );
             return refuse;
         }
+        let names = Names::of(leaf).map_err(|_| CertificateError::BadEncoding)?;
         let matchers = &self.validation.san_matchers;
         if matchers.is_empty() || matchers.iter().any(|matcher| names.fit(matcher)) {
             Ok(())
@@ -145,7 +154,7 @@ impl ClientCertVerifier for ClientTrust {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.chain.verify_client_cert(leaf, intermediates, now)?;
-        self.expectation.check(leaf)?;
+        self.expectation.check(leaf, intermediates)?;
         Ok(verified)
     }
 
@@ -202,7 +211,7 @@ impl ServerCertVerifier for ServerTrust {
         if self.check_name {
             verify_server_name(&parsed, server_name)?;
         }
-        self.expectation.check(leaf)?;
+        self.expectation.check(leaf, intermediates)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -1,13 +1,16 @@
 """Checking afterwards, offline and at a given time, that an SVID proved an identity."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from hauberk.identity.bundle import TrustBundle, TrustBundles
 from hauberk.identity.certificate import serial_hex
+from hauberk.identity.spiffe_id import InvalidSpiffeIdError, SpiffeId
+from hauberk.identity.svid import InvalidSvidError
+from hauberk.identity.verification import verify_svid
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,15 @@ def prove(chain: bytes, roots: bytes, *, at: datetime, spiffe_id: str, serial: s
         trusted = x509.load_pem_x509_certificates(roots)
     except ValueError as error:
         raise UnprovenIdentityError(f"the certificates are not PEM: {error}") from error
-    leaf, intermediates = certificates[0], certificates[1:]
-    verifier = PolicyBuilder().store(Store(trusted)).time(at.astimezone(UTC)).build_client_verifier()
+    leaf = certificates[0]
     try:
-        verifier.verify(leaf, intermediates)
-    except VerificationError as error:
-        raise UnprovenIdentityError(
-            f"the chain does not lead to a trusted root at {at.isoformat()}: {error}"
-        ) from error
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    found = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if found != [spiffe_id]:
-        raise UnprovenIdentityError(f"SPIFFE ID: the call recorded {spiffe_id}, the certificate has {found}")
+        claimed = SpiffeId.parse(spiffe_id)
+        bundle = TrustBundle(claimed.trust_domain, tuple(trusted))
+        found = verify_svid(certificates, TrustBundles(bundle), at)
+    except (InvalidSpiffeIdError, InvalidSvidError) as error:
+        raise UnprovenIdentityError(str(error)) from error
+    if found != claimed:
+        raise UnprovenIdentityError(f"SPIFFE ID: the call recorded {claimed}, the certificate has {found}")
     if serial_hex(leaf).lstrip("0") != serial.lstrip("0"):
         raise UnprovenIdentityError(
             f"serial: the call recorded {serial}, the certificate has {serial_hex(leaf)}"

@@ -267,5 +267,6 @@ def certificates(folder: Path) -> None:
     for name, identity in (("web", CALLER), ("ledger", CALLEE)):
         leaf = ["-x509", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-subj", f"/CN={name}"]
         names = ["-addext", f"subjectAltName=URI:{identity}", "-addext", "basicConstraints=CA:FALSE"]
+        names += ["-addext", "keyUsage=critical,digitalSignature"]
         files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
         subprocess.run(["openssl", "req", *leaf, *curve, *names, *files], check=True, capture_output=True)

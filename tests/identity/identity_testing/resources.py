@@ -83,11 +83,11 @@ def server_tls(trust_domain: str, *, delta: bool) -> dict[str, Any]:
 
 
 def client_tls(server: str, *, delta: bool) -> dict[str, Any]:
-    """A client that takes the server of one SPIFFE ID only."""
+    """A client that takes the server of one SPIFFE ID only, or all below one that ends with a slash."""
     return {
         "@type": EXTENSIONS + "transport_sockets.tls.v3.UpstreamTlsContext",
         "max_session_keys": 0,
-        "common_tls_context": _tls({"exact": server}, delta=delta),
+        "common_tls_context": _tls({"prefix" if server.endswith("/") else "exact": server}, delta=delta),
     }
 
 

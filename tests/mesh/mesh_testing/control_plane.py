@@ -57,6 +57,9 @@ class TestAuthority:
             .add_extension(
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]), critical=True
             )
+            .add_extension(
+                x509.KeyUsage(True, False, False, False, False, False, False, False, False), critical=True
+            )
             .sign(self._key, hashes.SHA256())
         )
         return (

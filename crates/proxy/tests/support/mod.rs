@@ -294,6 +294,7 @@ pub fn manager(routes: Vec<Route>, rbac: Vec<RbacFilter>) -> ConnectionManager {
                 headers: HeaderMutations::default(),
                 require_tls: RequireTls::No,
                 retry: None,
+                hedge_on_per_try_timeout: false,
                 include_attempt_count_in_request: false,
                 include_attempt_count_in_response: false,
                 overrides: Default::default(),
@@ -302,6 +303,7 @@ pub fn manager(routes: Vec<Route>, rbac: Vec<RbacFilter>) -> ConnectionManager {
             headers: HeaderMutations::default(),
             ignore_port_in_host: false,
             most_specific_headers_win: false,
+            max_direct_response_body: 4096,
             overrides: Default::default(),
             mirrors: Vec::new(),
         })),
@@ -410,6 +412,7 @@ impl Authority {
     pub fn svid(&self, id: &str) -> Secret {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.subject_alt_names = vec![SanType::URI(id.try_into().expect("a URI"))];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
