@@ -21,12 +21,13 @@ from envoy.service.discovery.v3 import discovery_pb2
 from hauberk.daemon.backup import backup, restore
 from hauberk.daemon.lock import AlreadyRunningError
 from hauberk.daemon.peer import peer_of_certificate
+from hauberk.identity.authority import CertificateAuthority
 from hauberk.identity.bundle import chain_pem
 from hauberk.identity.certificate import generate_key, make_request
 from hauberk.identity.protocol import istio_ca_pb2
-from hauberk.identity.spiffe_id import SpiffeId
+from hauberk.identity.spiffe_id import SpiffeId, TrustDomain
 from hauberk.model import kinds
-from hauberk.store.encryption import create_key_file
+from hauberk.store.encryption import create_key_file, generate_sealer
 from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import read_kubeconfig
 
@@ -374,3 +375,26 @@ async def test_ordered_sets_and_jobs_by_kubectl(hauberkd: Any) -> None:
         await until(lambda: "No resources" in hauberkd.kubectl("get", "pods"))
         claims = hauberkd.kubectl("get", "pvc", "-o", "name").split()
         assert claims == ["persistentvolumeclaim/data-db-0", "persistentvolumeclaim/data-db-1"]
+
+
+async def test_other_trust_domains_are_trusted_by_a_file(hauberkd: Any, tmp_path: Path) -> None:
+    hauberkd.start()
+    (tmp_path / "b").mkdir()
+    other = CertificateAuthority.open(
+        tmp_path / "b", generate_sealer(), trust_domain=TrustDomain("b.example")
+    )
+    folder = hauberkd.state / "federation"
+    folder.mkdir()
+    file = folder / "b.example.json"
+    shutil.copy(tmp_path / "b" / "ca" / "bundle.json", file)
+
+    def trusted() -> list[str]:
+        return [str(each.trust_domain) for each in hauberkd.authority().bundles.federated]
+
+    await until(lambda: trusted() == ["b.example"])
+    assert hauberkd.authority().bundles.federated[0].x509_authorities == other.bundles.own.x509_authorities
+    file.write_text("no bundle")
+    await until(lambda: "expected the SPIFFE bundle document" in hauberkd.log.read_text())
+    assert trusted() == ["b.example"], "what cannot be read changes nothing"
+    file.unlink()
+    await until(lambda: trusted() == [])

@@ -23,6 +23,7 @@ from hauberk.daemon.credentials import (
     serving_credential,
     write_kubeconfig,
 )
+from hauberk.daemon.federation import FOLDER, Federation
 from hauberk.daemon.files import private_folder, replace_file
 from hauberk.daemon.gateway_api_status import GatewayApiStatus
 from hauberk.daemon.grpc_port import GrpcPort
@@ -116,6 +117,7 @@ class _ControlPlane:
             self._write_credentials(server)
             tasks.start(self._renew(serving, tls, to_nodes, grpc_port, server), "renewal")
             tasks.start(self._sign_for_nodes(), "node certificates")
+            tasks.start(Federation(options.state / FOLDER, authority).run(), "federation")
             gateways = GatewayApiStatus(self._client, self._informers, self._discovery, utc_now)
             tasks.start(gateways.run(), "gateway status")
             tasks.start(

@@ -320,6 +320,7 @@ class CertificateAuthority:
         sealed = self._key.seal(authority_state.encode(state), STATE_CONTEXT)
         write_durably(_state_path(self._state_dir), sealed)
         write_durably(self._state_dir / "ca" / "roots.pem", state.bundles.own.pem, 0o644)
+        write_durably(self._state_dir / "ca" / "bundle.json", state.bundles.own.jwks(), 0o644)
 
     def _reseal_root_keys(self) -> None:
         """Under the newest key, as all else; a root's key that was taken away stays as it is."""

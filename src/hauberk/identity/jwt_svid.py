@@ -67,6 +67,8 @@ def validate_jwt_svid(token: str, audience: str, bundles: TrustBundles, now: dat
         if not isinstance(subject, str):
             raise InvalidJwtSvidError("expected a SPIFFE ID as subject")
         spiffe_id = SpiffeId.parse(subject)
+        if not spiffe_id.path:
+            raise InvalidJwtSvidError("expected a workload as subject, found a trust domain")
         bundle = bundles.of(spiffe_id.trust_domain)
         if bundle is None:
             raise InvalidJwtSvidError(f"trust domain {spiffe_id.trust_domain} is not trusted here")

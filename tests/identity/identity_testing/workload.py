@@ -11,10 +11,12 @@ from typing import Any
 import grpc
 from cryptography import x509
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.secret.v3 import sds_pb2_grpc
 
 from hauberk.identity.authority import CertificateAuthority
+from hauberk.identity.sds import SecretDiscovery
 from hauberk.identity.spiffe_id import SpiffeId
-from hauberk.identity.svid import SvidSource
+from hauberk.identity.svid import Identity, SvidSource
 from hauberk.identity.workload_server import add_workload_services
 from identity_testing.resources import Resources
 
@@ -73,6 +75,33 @@ async def workload(
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
+        await server.stop(None)
+
+
+class _Fixed:
+    """A source whose identity never changes."""
+
+    failure: str | None = None
+
+    def __init__(self, identity: Identity) -> None:
+        self.current = identity
+
+    async def changes(self) -> AsyncIterator[Identity]:
+        yield self.current
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def served_secrets(socket: Path, identity: Identity, resources: Resources) -> AsyncIterator[None]:
+    """ADS and SDS under an identity that never changes."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((_discovery(resources, []),))
+    sds_pb2_grpc.add_SecretDiscoveryServiceServicer_to_server(SecretDiscovery(_Fixed(identity)), server)
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    try:
+        yield
+    finally:
         await server.stop(None)
 
 
