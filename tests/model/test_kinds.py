@@ -48,7 +48,11 @@ def test_a_kind_is_found_as_people_name_it() -> None:
     assert kinds.by_name("nothing") == []
 
 
-@pytest.mark.parametrize("kind", [kind for kind in kinds.ALL if kind.storage_version], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in kinds.ALL if kind.storage_version],
+    ids=lambda kind: f"{kind.name} {kind.version}",
+)
 def test_older_versions_are_stored_in_one_that_is_served(kind: Kind) -> None:
     stored = kinds.find_resource(kind.group, kind.plural, kind.storage_version)
     assert stored is not None
