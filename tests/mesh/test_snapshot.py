@@ -9,6 +9,7 @@ from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry, object_key
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES
+from hauberk.mesh.serve_files import dump
 from hauberk.mesh.snapshot import Snapshot
 
 NAMES = ["a", "b", "c"]
@@ -201,3 +202,19 @@ def test_a_service_without_sense_disturbs_no_other() -> None:
     name = "s3.default.svc.cluster.local:80"
     assert after.of(ROUTE).get(name) is before.of(ROUTE).get(name)
     assert after.of(LISTENER).get("10.96.0.99_80") is not None
+
+
+def test_tls_that_needs_what_no_proxy_has_makes_nobody_reachable() -> None:
+    def type_of(**tls: object) -> str:
+        rule = configuration("DestinationRule", "web", {"host": "web", "trafficPolicy": {"tls": tls}})
+        facts = Registry().update([service("web", address="10.96.0.1", http=80), rule])
+        proxy = Proxy(ProxyKind.SIDECAR, "default", "a", "10.66.0.7", Labels.of({}), "a")
+        clusters = dump(Snapshot(facts), proxy)["CDS"]
+        found = next(one for one in clusters if one["name"] == "outbound|80||web.default.svc.cluster.local")
+        return str(found.get("type", "STATIC"))
+
+    assert type_of(mode="SIMPLE") == "EDS"
+    assert type_of(mode="SIMPLE", caCertificates="/ca.pem") == "STATIC"
+    assert type_of(mode="SIMPLE", caCertificates="/ca.pem", insecureSkipVerify=True) == "EDS"
+    assert type_of(mode="SIMPLE", subjectAltNames=["a.example"]) == "STATIC"
+    assert type_of(mode="MUTUAL", credentialName="x") == "STATIC"

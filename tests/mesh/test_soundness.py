@@ -60,6 +60,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"host": "web", "trafficPolicy": {"tls": {"mode": "OPEN"}}},
         {"host": "web", "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": "many"}}}},
         {"host": "web", "trafficPolicy": "fast"},
+        {"host": "web", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"distribute": [5]}}}},
+        {"host": "web", "trafficPolicy": {"portLevelSettings": [{"loadBalancer": {"localityLbSetting": 5}}]}},
     ],
     "Gateway": [
         {"selector": ["app"], "servers": []},

@@ -45,6 +45,10 @@ def outbound_cluster(
         connect_timeout=duration_pb2.Duration(seconds=10),
         ignore_health_on_host_removal=True,
     )
+    if policy.tls.unavailable:
+        # Nobody is there: calls fail, which is better than to come without what was asked for.
+        cluster.type = cluster_pb2.Cluster.STATIC
+        return cluster
     if view.service.follows_caller:
         cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
         cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED

@@ -10,11 +10,11 @@ from typing import Any
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
-from envoy.type.matcher.v3 import string_pb2
 
 from hauberk.mesh import tls
 from hauberk.mesh.durations import duration
 from hauberk.mesh.hosts import host_matches, resolve_host
+from hauberk.mesh.locality import settings_of
 from hauberk.mesh.registry import Configuration, Labels, Mesh, ServicePort, exported
 
 
@@ -34,26 +34,17 @@ class ClientTls:
     mode: TlsMode = TlsMode.ISTIO_MUTUAL
     sni: str = ""
     subject_alt_names: tuple[str, ...] = ()
-    ca_certificates: str = ""
-    client_certificate: str = ""
-    private_key: str = ""
-    insecure_skip_verify: bool = False
+    material: bool = False
+    """It asks for a certificate of its own, or for a check of the server's: files or a Secret."""
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether it takes what no proxy has: a gate holds no files, and Secrets are for gateways' servers."""
+        return self.mode is TlsMode.MUTUAL or (self.mode is TlsMode.SIMPLE and self.material)
 
     def socket(self) -> base_pb2.TransportSocket:
-        """TLS that the mesh does not own: SIMPLE or MUTUAL, with files of the proxy's machine."""
-        common = tls_pb2.CommonTlsContext()
-        if self.ca_certificates and not self.insecure_skip_verify:
-            common.validation_context.trusted_ca.filename = self.ca_certificates
-            for name in self.subject_alt_names:
-                san_type = "URI" if "://" in name else "DNS"
-                common.validation_context.match_typed_subject_alt_names.add(
-                    san_type=san_type, matcher=string_pb2.StringMatcher(exact=name)
-                )
-        if self.mode is TlsMode.MUTUAL:
-            certificate = common.tls_certificates.add()
-            certificate.certificate_chain.filename = self.client_certificate
-            certificate.private_key.filename = self.private_key
-        context = tls_pb2.UpstreamTlsContext(common_tls_context=common, sni=self.sni)
+        """TLS that the mesh does not own and that proves nothing (SIMPLE without certificates to trust)."""
+        context = tls_pb2.UpstreamTlsContext(common_tls_context={}, sni=self.sni)
         return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=tls.packed(context))
 
 
@@ -129,6 +120,8 @@ class TrafficPolicy:
             cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
             cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
             cluster.ClearField("eds_cluster_config")
+        if settings_of(self.load_balancer).get("distribute"):
+            cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
         warmup = self.load_balancer.get("warmup") or {}
         window = warmup.get("duration") or self.load_balancer.get("warmupDurationSecs")
         if window and cluster.lb_policy == cluster_pb2.Cluster.ROUND_ROBIN:
@@ -199,6 +192,15 @@ class DestinationRule:
 NO_RULE = DestinationRule()
 
 
+def locality_settings(rule: Configuration) -> list[Mapping[str, Any]]:
+    """All locality settings in a rule: of itself, its ports and its subsets."""
+    policies = [rule.spec.get("trafficPolicy") or {}]
+    policies += [one.get("trafficPolicy") or {} for one in rule.spec.get("subsets") or ()]
+    policies += [port for policy in policies for port in policy.get("portLevelSettings") or ()]
+    found = (settings_of(policy.get("loadBalancer") or {}) for policy in policies)
+    return [one for one in found if one]
+
+
 def select_rules(
     rules: Iterable[Configuration], host: str, service_namespace: str, client_namespace: str, mesh: Mesh
 ) -> tuple[Configuration, ...]:
@@ -246,12 +248,12 @@ def _port_level(policy: Mapping[str, Any], port: ServicePort) -> Mapping[str, An
 
 
 def _client_tls(told: Mapping[str, Any]) -> ClientTls:
+    verifies = told.get("caCertificates") or told.get("subjectAltNames")
+    trusts = verifies and not told.get("insecureSkipVerify")
+    own = [told.get(name) for name in ("clientCertificate", "privateKey", "credentialName", "caCrl")]
     return ClientTls(
         mode=TlsMode(told.get("mode", "ISTIO_MUTUAL")),
         sni=told.get("sni", ""),
         subject_alt_names=tuple(told.get("subjectAltNames") or ()),
-        ca_certificates=told.get("caCertificates", ""),
-        client_certificate=told.get("clientCertificate", ""),
-        private_key=told.get("privateKey", ""),
-        insecure_skip_verify=bool(told.get("insecureSkipVerify")),
+        material=bool(trusts or any(own)),
     )

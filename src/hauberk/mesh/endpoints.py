@@ -7,29 +7,36 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf import struct_pb2
 
 from hauberk.mesh.addresses import socket_address
-from hauberk.mesh.destination_rules import Subset
+from hauberk.mesh.destination_rules import Subset, TrafficPolicy
+from hauberk.mesh.locality import Caller, groups, settings_of
 from hauberk.mesh.registry import Endpoint, ServicePort, ServiceView, Workload
 
 
 def load_assignment(
-    name: str, view: ServiceView, port: ServicePort, subset: Subset | None
+    name: str,
+    view: ServiceView,
+    port: ServicePort,
+    subset: Subset | None,
+    policy: TrafficPolicy,
+    caller: Caller | None,
 ) -> endpoint_pb2.ClusterLoadAssignment:
-    """The ready endpoints of a service port, or of a subset of it, in order of their addresses."""
+    """The ready endpoints of a service port, or of a subset of it, by place and in order of their addresses."""
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    localities: dict[str, endpoint_components_pb2.LocalityLbEndpoints] = {}
-    for endpoint in view.endpoints:
-        number = endpoint.port(port.name)
-        if number is None or (subset and not _in_subset(endpoint, subset)):
-            continue
-        if endpoint.zone not in localities:
-            localities[endpoint.zone] = assignment.endpoints.add(
-                locality=base_pb2.Locality(zone=endpoint.zone), load_balancing_weight={"value": 1}
-            )
-        _add(localities[endpoint.zone], endpoint, number)
-    for locality in assignment.endpoints:
-        locality.load_balancing_weight.value = sum(
-            one.load_balancing_weight.value for one in locality.lb_endpoints
+    chosen = (
+        one
+        for one in view.endpoints
+        if one.port(port.name) is not None and (subset is None or _in_subset(one, subset))
+    )
+    settings, judged = settings_of(policy.load_balancer), bool(policy.outlier_detection)
+    for group in groups(chosen, settings, caller, failover=judged):
+        place = group.locality
+        locality = assignment.endpoints.add(
+            locality=base_pb2.Locality(region=place.region, zone=place.zone, sub_zone=place.subzone),
+            load_balancing_weight={"value": group.weight},
+            priority=group.priority,
         )
+        for endpoint in group.endpoints:
+            _add(locality, endpoint, endpoint.port(port.name) or 0)
     return assignment
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hauberk.mesh.destination_rules import locality_settings
 from hauberk.mesh.hosts import host_matches
+from hauberk.mesh.locality import Locality, locality_of_labels, priority_labels
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import NETWORKING, Configuration, Labels, Mesh, Registry, Service
 from hauberk.mesh.routing import Routing
@@ -23,6 +25,8 @@ class Scope:
     sidecar: Configuration | None
     """The Sidecar that says which hosts are of interest; None: all that are exported."""
     telemetry: Telemetry = field(default_factory=Telemetry)
+    locality: Locality = field(default_factory=Locality)
+    """Where the proxy is, if some rule asks."""
 
     def sees(self, service: Service, mesh: Mesh) -> bool:
         """Whether the service is exported to the namespace and, with a Sidecar, listed in its egress."""
@@ -47,14 +51,20 @@ class ScopeIndex:
         self._mesh = registry.mesh
         self._sidecars = registry.of_kind(NETWORKING, "Sidecar")
         self._telemetry = TelemetryIndex(registry)
-        self._label_keys = _source_label_keys(routing.virtual_services)
+        settings = [
+            one for rule in registry.of_kind(NETWORKING, "DestinationRule") for one in locality_settings(rule)
+        ]
+        self._asks_locality = bool(settings)
+        compared = {name for one in settings for name in priority_labels(one)}
+        self._label_keys = _source_label_keys(routing.virtual_services) | compared
 
     def scope_of(self, proxy: Proxy) -> Scope:
         telemetry = self.telemetry_of(proxy)
+        place = locality_of_labels(proxy.labels) if self._asks_locality else Locality()
         if proxy.is_gateway:
-            return Scope(proxy.namespace, proxy.labels, True, None, telemetry)
+            return Scope(proxy.namespace, proxy.labels, True, None, telemetry, place)
         looked_at = Labels(frozenset(item for item in proxy.labels.items if item[0] in self._label_keys))
-        return Scope(proxy.namespace, looked_at, False, self._sidecar_of(proxy), telemetry)
+        return Scope(proxy.namespace, looked_at, False, self._sidecar_of(proxy), telemetry, place)
 
     def telemetry_of(self, proxy: Proxy) -> Telemetry:
         return self._telemetry.of(proxy.namespace, proxy.labels)

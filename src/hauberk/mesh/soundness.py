@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from envoy.config.cluster.v3 import cluster_pb2
 
-from hauberk.mesh.destination_rules import merge_rules
+from hauberk.mesh.destination_rules import locality_settings, merge_rules
 from hauberk.mesh.gateways import check_servers
+from hauberk.mesh.locality import Caller, Locality, groups, priority_labels
 from hauberk.mesh.protocol import Protocol
-from hauberk.mesh.registry import NETWORKING, Configuration, Mesh, ObjectKey, Registry, ServicePort
+from hauberk.mesh.registry import NETWORKING, Configuration, Labels, Mesh, ObjectKey, Registry, ServicePort
 from hauberk.mesh.virtual_services import check_routes
 
 UNTRANSLATABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -86,6 +87,9 @@ def _destination_rule(rule: Configuration, _mesh: Mesh) -> None:
     _texts(rule.spec.get("exportTo"))
     merged = merge_rules([rule])
     port = ServicePort(80, "http", Protocol.HTTP, 80)
+    for settings in locality_settings(rule):
+        priority_labels(settings)
+        groups((), settings, Caller(Locality(), Labels()), failover=True)
     for subset in (None, *merged.subsets):
         policy = merged.policy(port, subset)
         policy.tls.socket()

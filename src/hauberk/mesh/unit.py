@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hauberk.mesh.clusters import outbound_cluster, outbound_name
-from hauberk.mesh.destination_rules import DestinationRule, merge_rules, select_rules
+from hauberk.mesh.destination_rules import DestinationRule, locality_settings, merge_rules, select_rules
 from hauberk.mesh.endpoints import load_assignment
 from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import outbound_listeners
+from hauberk.mesh.locality import Caller
 from hauberk.mesh.protocol import Protocol
 from hauberk.mesh.registry import (
     NETWORKING,
@@ -54,6 +55,8 @@ class Inputs:
     """In the order of `destinations`."""
     client: Client | None
     """None where no route looks at the client."""
+    caller: Caller | None
+    """None where no rule asks where the client is."""
     gateway: bool
     clusters_only: bool
     """No listeners: a gateway has its own, and a collector out of the scope's sight is only reported to."""
@@ -70,6 +73,7 @@ class Inputs:
             tuple(map(id, self.destinations)),
             tuple(tuple(map(id, rules)) for rules in self.destination_rules),
             self.client,
+            self.caller,
             self.gateway,
             self.clusters_only,
             self.observation,
@@ -124,6 +128,7 @@ class UnitIndex:
             destinations=destinations,
             destination_rules=tuple(self.rules(one, scope.namespace) for one in destinations),
             client=source,
+            caller=Caller(scope.locality, scope.labels) if any(map(locality_settings, rules)) else None,
             gateway=scope.gateway,
             clusters_only=scope.gateway or not sees,
             observation=scope.telemetry.client,
@@ -186,7 +191,7 @@ def _clusters(inputs: Inputs, rule: DestinationRule, port: ServicePort) -> Itera
         yield cluster.name, cluster
         if cluster.HasField("eds_cluster_config"):
             name = outbound_name(inputs.view.service.host, port.number, subset.name if subset else "")
-            yield name, load_assignment(name, inputs.view, port, subset)
+            yield name, load_assignment(name, inputs.view, port, subset, policy, inputs.caller)
 
 
 def _translation(inputs: Inputs, rule: DestinationRule, port: ServicePort) -> Translation:

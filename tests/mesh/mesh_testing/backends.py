@@ -84,9 +84,13 @@ class Front:
 
 @asynccontextmanager
 async def front(
-    start_proxy: StartProxy, objects: Iterable[dict[str, Any]], folder: Path, gateway_name: str = ""
+    start_proxy: StartProxy,
+    objects: Iterable[dict[str, Any]],
+    folder: Path,
+    gateway_name: str = "",
+    **labels: str,
 ) -> AsyncIterator[Front]:
-    """`reviews` with three versions behind a gateway that serves every host; `objects` say how."""
+    """`reviews` in three versions behind a gateway that serves every host; `objects` say how, `labels` are its own."""
     backend_port, port = free_port(), free_port()
     heard: list[Heard] = []
     runners = [await _backend(version, address, backend_port, heard) for version, address in VERSIONS.items()]
@@ -114,7 +118,7 @@ async def front(
     try:
         async with (
             control_plane(registry, folder) as plane,
-            start_proxy(_proxy(gateway_name), plane.path, folder) as running,
+            start_proxy(_proxy(gateway_name, labels), plane.path, folder) as running,
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector) as session,
         ):
             status = await running.synced(plane.discovery)
@@ -125,8 +129,8 @@ async def front(
             await runner.cleanup()
 
 
-def _proxy(gateway_name: str) -> Proxy:
-    labels = dict(GATEWAY.labels.items)
+def _proxy(gateway_name: str, more: dict[str, str]) -> Proxy:
+    labels = {**dict(GATEWAY.labels.items), **more}
     if gateway_name:
         labels["gateway.networking.k8s.io/gateway-name"] = gateway_name
     return replace(GATEWAY, labels=Labels.of(labels))
