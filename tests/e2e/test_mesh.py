@@ -67,7 +67,7 @@ def test_a_program_learns_its_callers_identity(mesh: TestInstance) -> None:
 
 @pytest.fixture(scope="module")
 def databases(mesh: TestInstance) -> TestInstance:
-    """The mesh with MariaDB and PostgreSQL in it."""
+    """The mesh with MariaDB, PostgreSQL and a mail server in it."""
     mesh.said("up", "-d", str(Path(__file__).with_name("databases")), timeout=120)
     return mesh
 
@@ -75,6 +75,13 @@ def databases(mesh: TestInstance) -> TestInstance:
 def test_a_server_that_speaks_first_is_detected(databases: TestInstance) -> None:
     query = ("mariadb", "-h", "mariadb", "-P", "3310", "-u", "test", "-ptest", "--skip-ssl", "-N", "-e")
     assert databases.client(*query, "SELECT 41 + 1").strip() == "42"
+
+
+def test_mail_is_delivered(databases: TestInstance) -> None:
+    letter = "printf 'Subject: hello\\r\\n\\r\\nthrough two proxies\\r\\n'"
+    send = "curl -sS --mail-from a@bank.example --mail-rcpt b@bank.example -T - smtp://post:2525"
+    databases.client("sh", "-c", f"{letter} | {send}")
+    assert "through two proxies" in databases.said("logs", "-n", "mesh", "deploy/post")
 
 
 def test_a_server_with_a_tls_handshake_of_its_own_is_detected(databases: TestInstance) -> None:

@@ -4,8 +4,9 @@ from collections import Counter
 from pathlib import Path
 from time import monotonic
 
-from mesh_testing.backends import front, to, virtual_service
+from mesh_testing.backends import free_port, front, to, virtual_service
 from mesh_testing.control_plane import eventually
+from mesh_testing.objects import configuration
 from mesh_testing.running import StartProxy
 
 
@@ -186,3 +187,27 @@ async def test_retries_and_cors_and_mirror(start_proxy: StartProxy, tmp_path: Pa
         assert (status, headers["access-control-allow-methods"]) == (200, "GET")
         await gateway.get("/cors")
         await eventually(lambda: gateway.answered["v3"] == 1)
+
+
+async def test_a_gateway_sends_plain_callers_to_tls(start_proxy: StartProxy, tmp_path: Path) -> None:
+    port = free_port()
+    server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}
+    secure = {"selector": {"istio": "ingressgateway"}, "servers": [server | {"tls": {"httpsRedirect": True}}]}
+    objects = [
+        configuration("Gateway", "secure", secure),
+        virtual_service({"route": [to("v1")]}, gateways=["gateway", "secure"]),
+    ]
+    async with front(start_proxy, objects, tmp_path) as gateway:
+        assert (await gateway.get())[0] == 200
+        gateway.port = port
+        status, _, headers = await gateway.get("/shop?q=1")
+        assert (status, headers.get("location")) == (301, "https://reviews.example/shop?q=1")
+
+
+async def test_header_values_are_filled_in(start_proxy: StartProxy, tmp_path: Path) -> None:
+    added = {"x-from": "<%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%> 100%%"}
+    headers = {"request": {"set": added}, "response": {"set": added}}
+    objects = [virtual_service({"headers": headers, "route": [to("v1")]})]
+    async with front(start_proxy, objects, tmp_path) as gateway:
+        _, body, answered = await gateway.get()
+        assert body["headers"]["x-from"] == answered["x-from"] == "<127.0.0.1> 100%"

@@ -1,12 +1,13 @@
 """Two proxies as sidecars: interception, identities checked on both sides, policy at each request."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from mesh_testing.control_plane import eventually
-from mesh_testing.objects import configuration
+from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from mesh_testing.running import StartProxy
-from mesh_testing.two_hops import CLIENT, IDENTITIES, SERVER, VIRTUAL, two_hops
+from mesh_testing.two_hops import CLIENT, IDENTITIES, SERVER, VIRTUAL, program, two_hops
 
 pytestmark = pytest.mark.root
 
@@ -68,3 +69,23 @@ async def test_http2_between_the_proxies_leaves_the_program_at_http1(
     async with two_hops(start_proxy, pair, tmp_path, rule) as mesh:
         status, body = await mesh.call(f"http://{VIRTUAL}/")
         assert (status, IDENTITIES["front"] in body) == ("200", True), body
+
+
+async def test_a_mail_server_that_speaks_first_behind_a_port_without_a_name(
+    start_proxy: StartProxy, tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    """SMTP's server greets first: whoever waited for the client's first bytes would wait for ever."""
+    smtp = [
+        service("post", address="10.96.0.2", **{"": 2525}),
+        endpoint_slice("post", [SERVER], **{"": 2525}),
+        pod("web-1", SERVER, account="web", app="web"),
+    ]
+    letter = tmp_path / "letter"
+    letter.write_text("Subject: hello\r\n\r\nthrough two proxies\r\n")
+    server = ("-m", "aiosmtpd", "-n", "-l", "0.0.0.0:2525")
+    async with two_hops(start_proxy, pair, tmp_path, *smtp) as mesh, program(pair[1], *server) as process:
+        sender = ("--mail-from", "a@bank.example", "--mail-rcpt", "b@bank.example")
+        await mesh.answers("250", "smtp://10.96.0.2:2525", *sender, "--upload-file", str(letter))
+        assert process.stdout
+        while (line := await asyncio.wait_for(process.stdout.readline(), 5)) != b"through two proxies\n":
+            assert line, "the server ended"

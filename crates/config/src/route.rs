@@ -17,8 +17,6 @@ pub struct RouteConfiguration {
     pub ignore_port_in_host: bool,
     /// Apply the most specific header mutations last, so that they win (Envoy's default is the other way round).
     pub most_specific_headers_win: bool,
-    /// Read at most this much of the body of a direct response, in bytes.
-    pub max_direct_response_body: u32,
     pub overrides: Overrides,
     pub mirrors: Vec<Mirror>,
 }
@@ -32,7 +30,6 @@ pub struct VirtualHost {
     pub headers: HeaderMutations,
     pub require_tls: RequireTls,
     pub retry: Option<Arc<RetryPolicy>>,
-    pub hedge_on_per_try_timeout: bool,
     pub include_attempt_count_in_request: bool,
     pub include_attempt_count_in_response: bool,
     pub overrides: Overrides,
@@ -177,11 +174,24 @@ pub struct HeaderMutations {
     pub response_remove: Vec<String>,
 }
 
+/// What the value of a header may name between percent signs.
+pub const HEADER_COMMANDS: [&str; 9] = [
+    "DOWNSTREAM_REMOTE_ADDRESS",
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+    "DOWNSTREAM_LOCAL_ADDRESS",
+    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_LOCAL_PORT",
+    "DOWNSTREAM_PEER_URI_SAN",
+    "REQUESTED_SERVER_NAME",
+    "START_TIME",
+];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HeaderAddition {
     /// In lower case.
     pub name: String,
-    /// May hold `%COMMAND%`s; `%%` is a percent sign.
+    /// May hold `%COMMAND%`s of [`HEADER_COMMANDS`]; `%%` is a percent sign.
     pub value: String,
     pub action: AppendAction,
     /// Add it even if the value turns out empty.
@@ -240,7 +250,6 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// For each attempt; `None`: only the route's timeout.
     pub per_try_timeout: Option<Duration>,
-    pub per_try_idle_timeout: Option<Duration>,
     /// With `RetryOn::retriable_status_codes`.
     pub status_codes: Vec<u16>,
     /// With `RetryOn::retriable_headers`: any of these on the response.

@@ -62,6 +62,7 @@ impl Call {
         version: Version,
         grpc: bool,
     ) -> Box<Self> {
+        connection.request_begins();
         Box::new(Self {
             connection,
             started: Instant::now(),
@@ -165,6 +166,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        self.connection.request_ends();
         if !self.complete {
             self.flag(Flag::DownstreamConnectionTermination);
         }

@@ -44,6 +44,10 @@ pub struct Connection {
     /// Toward the first endpoint: its address and what it proved.
     far: RefCell<Option<Far>>,
     edges: RefCell<Vec<(*const (), Arc<Edge>)>>,
+    /// Requests so far, and those under way; of HTTP connections.
+    pub requests: Cell<u32>,
+    active: Cell<u32>,
+    idle_since: Cell<Instant>,
 }
 
 struct Far {
@@ -94,6 +98,9 @@ impl Connection {
             cluster: RefCell::new(None),
             far: RefCell::new(None),
             edges: RefCell::default(),
+            requests: Cell::new(0),
+            active: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
         })
     }
 
@@ -384,6 +391,46 @@ impl Connection {
             edge: self.edge(cluster, host, session),
             flags: self.flag.get(),
         }
+    }
+
+    /// What stands behind a `%COMMAND%` in a header's value.
+    pub fn command(&self, name: &str) -> Option<String> {
+        let Facts {
+            source,
+            destination,
+            server_name,
+            ..
+        } = &self.facts;
+        Some(match name {
+            "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => source.to_string(),
+            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => source.ip().to_string(),
+            "DOWNSTREAM_LOCAL_ADDRESS" => destination.to_string(),
+            "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => destination.ip().to_string(),
+            "DOWNSTREAM_LOCAL_PORT" => destination.port().to_string(),
+            "DOWNSTREAM_PEER_URI_SAN" => self.peer_id()?.to_owned(),
+            "REQUESTED_SERVER_NAME" => server_name.clone()?,
+            "START_TIME" => Timestamp::now().to_string(),
+            _ => return None,
+        })
+    }
+
+    pub fn request_begins(&self) {
+        self.requests.set(self.requests.get().saturating_add(1));
+        self.active.set(self.active.get() + 1);
+    }
+
+    pub fn request_ends(&self) {
+        self.active.set(self.active.get() - 1);
+        self.idle_since.set(Instant::now());
+    }
+
+    /// Since when there is no request on it; `None`: there is one.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.active.get() == 0).then(|| self.idle_since.get())
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     pub fn age(&self) -> Duration {

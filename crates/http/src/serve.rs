@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hauberk_config::connection_manager::{Codec, ConnectionManager};
@@ -11,6 +12,7 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
+use tokio::time::Instant;
 
 use crate::connection::{Connection, Standing};
 use crate::executor::OnThisThread;
@@ -59,11 +61,11 @@ where
             .enable_connect_protocol()
             .serve_connection(io, service);
         let mut serving = pin!(serving);
-        attend(&connection, |event| match event {
+        attend(&connection, config, |event| match event {
             Event::Poll(context) => serving.as_mut().poll(context),
             Event::Finish => {
                 serving.as_mut().graceful_shutdown();
-                std::task::Poll::Pending
+                Poll::Pending
             }
         })
         .await
@@ -76,11 +78,11 @@ where
             .serve_connection(io, service)
             .with_upgrades();
         let mut serving = pin!(serving);
-        attend(&connection, |event| match event {
+        attend(&connection, config, |event| match event {
             Event::Poll(context) => serving.as_mut().poll(context),
             Event::Finish => {
                 serving.as_mut().graceful_shutdown();
-                std::task::Poll::Pending
+                Poll::Pending
             }
         })
         .await
@@ -94,14 +96,15 @@ where
 }
 
 enum Event<'a, 'b> {
-    Poll(&'a mut std::task::Context<'b>),
+    Poll(&'a mut Context<'b>),
     Finish,
 }
 
 /// Drives a connection and listens for what ends it. `None`: it was cut, because a policy forbids it now.
 async fn attend(
     connection: &Connection,
-    mut act: impl FnMut(Event<'_, '_>) -> std::task::Poll<hyper::Result<()>>,
+    config: &ConnectionManager,
+    mut act: impl FnMut(Event<'_, '_>) -> Poll<hyper::Result<()>>,
 ) -> Option<hyper::Result<()>> {
     let mut watch = connection.worker.watch();
     let mut finishing = false;
@@ -112,14 +115,27 @@ async fn attend(
             connection.judged(connection.policy(&connection.decide()));
             return None;
         }
-        if !finishing && (draining || standing == Standing::Removed) {
+        let worn = worn(connection, config);
+        if !finishing && (draining || standing == Standing::Removed || worn == Worn::Out) {
             finishing = true;
             let _ = act(Event::Finish);
         }
-        let step = std::future::poll_fn(|context| act(Event::Poll(context)));
+        // `None`: it has just taken the last request that it may.
+        let step = std::future::poll_fn(|context| match act(Event::Poll(context)) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if !finishing && spent(connection, config) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let next = match worn {
+            Worn::Until(next) if !finishing => Some(next),
+            _ => None,
+        };
         tokio::select! {
             biased;
-            result = step => return Some(result),
+            result = step => if result.is_some() {
+                return result;
+            },
+            () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             changed = watch.changed() => {
                 if changed.is_err() {
                     return None;
@@ -127,4 +143,34 @@ async fn attend(
             }
         }
     }
+}
+
+/// Whether a connection has served long or often enough.
+#[derive(Debug, PartialEq, Eq)]
+enum Worn {
+    Out,
+    /// Look again then.
+    Until(Instant),
+    Never,
+}
+
+fn worn(connection: &Connection, config: &ConnectionManager) -> Worn {
+    if spent(connection, config) {
+        return Worn::Out;
+    }
+    let age = config.max_connection_duration;
+    let age = age.map(|most| connection.started() + most);
+    // While a request is under way the next look is when it could be idle for so long at the earliest.
+    let idle = config.idle_timeout;
+    let idle = idle.map(|most| connection.idle_since().unwrap_or_else(Instant::now) + most);
+    match age.into_iter().chain(idle).min() {
+        Some(next) if next <= Instant::now() => Worn::Out,
+        Some(next) => Worn::Until(next),
+        None => Worn::Never,
+    }
+}
+
+fn spent(connection: &Connection, config: &ConnectionManager) -> bool {
+    let most = config.max_requests_per_connection;
+    most.is_some_and(|most| connection.requests.get() >= most)
 }

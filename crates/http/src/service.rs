@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hauberk_config::connection_manager::ConnectionManager;
+use hauberk_config::connection_manager::{ConnectionManager, StripPort};
 use hauberk_config::fault::{AbortStatus, Fault};
 use hauberk_config::route::{FilterOverride, Forward, RouteAction};
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
@@ -25,6 +25,7 @@ use crate::reply::{grpc, reply};
 use crate::tokens;
 use crate::trace;
 use crate::upgrade::Wish;
+use crate::worker::Worker;
 use hauberk_policy::{Access, Subject};
 use hauberk_route::{self as routing, Matched, Normalized, RequestFacts, Routes, set_path};
 
@@ -46,7 +47,8 @@ pub async fn handle(
         return reply(call, 500, Flag::NoRoute, "");
     };
     let config = &manager.config;
-    if let Err(reason) = settle_authority(&mut request, config) {
+    let port = connection.facts.destination.port();
+    if let Err(reason) = settle_authority(&mut request, config, port) {
         return reply(call, 400, Flag::DownstreamProtocolError, reason);
     }
     call.authority = request.headers().get(header::HOST).cloned();
@@ -81,6 +83,12 @@ pub async fn handle(
         RouteTable::Named(name) => connection.worker.program().routes.get(name).cloned(),
         RouteTable::Inline(routes) => Some(Arc::clone(routes)),
     };
+    if connection.session.is_none()
+        && let Some(routes) = &routes
+        && routes.requires_tls(&request)
+    {
+        return finish(to_https(call, &request), config, None, &request);
+    }
     let matched = routes
         .as_ref()
         .and_then(|routes| routes.find(&request, random()));
@@ -112,6 +120,23 @@ pub async fn handle(
     response
 }
 
+/// The same place, but over TLS.
+fn to_https(call: Box<Call>, request: &Request<Incoming>) -> Response<ResponseBody> {
+    let authority = request.headers().get(header::HOST);
+    let authority = authority.and_then(|host| host.to_str().ok());
+    let path = request.uri().path_and_query();
+    let location = format!(
+        "https://{}{}",
+        authority.unwrap_or_default(),
+        path.map_or("/", |path| path.as_str())
+    );
+    let mut response = reply(call, 301, Flag::None, "");
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
 fn refuse_path(call: Box<Call>) -> Response<ResponseBody> {
     reply(call, 400, Flag::DownstreamProtocolError, "")
 }
@@ -125,6 +150,8 @@ async fn act(
     matched: Matched,
     wish: Option<Wish>,
 ) -> Response<ResponseBody> {
+    let connection = Rc::clone(&call.connection);
+    let commands = |name: &str| connection.command(name);
     match &matched.route.action {
         RouteAction::Direct(direct) => {
             let mut call = call;
@@ -132,7 +159,7 @@ async fn act(
             let body = Bytes::copy_from_slice(&direct.body);
             let mut response = Response::new(ResponseBody::full(body, Some(call)));
             *response.status_mut() = status(direct.status);
-            matched.change_response(routes, response.headers_mut());
+            matched.change_response(routes, response.headers_mut(), &commands);
             finish(response, config, None, &request)
         }
         RouteAction::Redirect(_) => {
@@ -142,7 +169,7 @@ async fn act(
             if let Ok(value) = HeaderValue::from_str(&location) {
                 response.headers_mut().insert(header::LOCATION, value);
             }
-            matched.change_response(routes, response.headers_mut());
+            matched.change_response(routes, response.headers_mut(), &commands);
             finish(response, config, None, &request)
         }
         RouteAction::Forward(forward) => {
@@ -156,14 +183,14 @@ async fn act(
                 .as_ref()
                 .is_some_and(|manager| manager.suppress_envoy_headers);
             let started = call.started;
-            matched.change_request(routes, &mut request);
+            matched.change_request(routes, &mut request, &commands);
             let original = Original {
                 method: request.method().clone(),
                 version: request.version(),
             };
             let mut response =
                 attempt::forward(call, request, config, routes, &matched, forward, wish).await;
-            matched.change_response(routes, response.headers_mut());
+            matched.change_response(routes, response.headers_mut(), &commands);
             let time = (!suppress).then(|| started.elapsed());
             finish_as(response, config, time, &original)
         }
@@ -264,7 +291,13 @@ async fn disturb(
     if !routing::headers_fit(&fault.headers, request) {
         return Ok(call);
     }
+    let worker = Rc::clone(&call.connection.worker);
+    let active = worker.active_faults.get();
+    if fault.max_active.is_some_and(|most| active >= most) {
+        return Ok(call);
+    }
     if let Some(delay) = fault.delay.filter(|delay| delay.share.includes(random())) {
+        let _active = ActiveFault::new(&worker);
         tokio::time::sleep(delay.duration).await;
         call.flag(Flag::DelayInjected);
     }
@@ -291,6 +324,22 @@ async fn disturb(
                 "fault filter abort",
             )))
         }
+    }
+}
+
+/// Counts while a call is held up on purpose.
+struct ActiveFault(Rc<Worker>);
+
+impl ActiveFault {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.active_faults.set(worker.active_faults.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for ActiveFault {
+    fn drop(&mut self) {
+        self.0.active_faults.set(self.0.active_faults.get() - 1);
     }
 }
 
@@ -367,6 +416,7 @@ fn finish_as(
 fn settle_authority(
     request: &mut Request<Incoming>,
     config: &ConnectionManager,
+    port: u16,
 ) -> Result<(), &'static str> {
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return Err("more than one host header");
@@ -394,7 +444,25 @@ fn settle_authority(
             None => return Err("missing host header"),
         }
     }
+    if request.method() != Method::CONNECT {
+        strip_port(request.headers_mut(), config.strip_port, port);
+    }
     Ok(())
+}
+
+/// Cuts the port from the authority, if it is to go.
+fn strip_port(headers: &mut HeaderMap, mode: StripPort, ours: u16) {
+    if mode == StripPort::Keep {
+        return;
+    }
+    let stripped = headers.get(header::HOST).and_then(|host| {
+        let (name, port) = host.to_str().ok()?.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        (mode == StripPort::Any || port == ours).then(|| HeaderValue::from_str(name).ok())?
+    });
+    if let Some(value) = stripped {
+        headers.insert(header::HOST, value);
+    }
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {

@@ -58,9 +58,16 @@ async fn dispatch(
         server_name: None,
         protocols: Vec::new(),
     };
-    let Some(detected) = inspect(&stream, traffic).await? else {
+    let Some(mut detected) = inspect(&stream, traffic, traffic.inspection.timeout).await? else {
         return Ok(());
     };
+    if detected.is_none() && looks(traffic) && listener.chain(&facts).is_none() {
+        // Nothing has come yet, and nobody takes a silent caller: a slow one's TLS may still be on its way.
+        match inspect(&stream, traffic, Some(HANDSHAKE_TIMEOUT)).await? {
+            Some(late) => detected = late,
+            None => return Ok(()),
+        }
+    }
     let mut http2 = detected == Some(Protocol::Http2);
     let known = detected.is_some();
     facts.learn(detected);
@@ -128,19 +135,30 @@ fn actual(worker: &Worker, listener: Arc<Listener>, destination: SocketAddr) -> 
     }
 }
 
+fn wanted(traffic: &TcpTraffic) -> Wanted {
+    Wanted {
+        http: traffic.inspection.http == HttpInspection::On,
+        tls: traffic.inspection.tls == TlsInspection::On,
+    }
+}
+
+fn looks(traffic: &TcpTraffic) -> bool {
+    let wanted = wanted(traffic);
+    wanted.http || wanted.tls
+}
+
 /// What the first bytes show: `Some(None)`, nothing (or nobody asked); `None`, the caller has gone or was too slow.
-async fn inspect(stream: &TcpStream, traffic: &TcpTraffic) -> io::Result<Option<Option<Protocol>>> {
-    let inspection = &traffic.inspection;
-    let wanted = Wanted {
-        http: inspection.http == HttpInspection::On,
-        tls: inspection.tls == TlsInspection::On,
-    };
-    if !wanted.http && !wanted.tls {
+async fn inspect(
+    stream: &TcpStream,
+    traffic: &TcpTraffic,
+    timeout: Option<Duration>,
+) -> io::Result<Option<Option<Protocol>>> {
+    if !looks(traffic) {
         return Ok(Some(None));
     }
-    Ok(match peek(stream, wanted, inspection.timeout).await? {
+    Ok(match peek(stream, wanted(traffic), timeout).await? {
         Peeked::Protocol(protocol) => Some(Some(protocol)),
-        Peeked::TimedOut if inspection.continue_on_timeout => Some(None),
+        Peeked::TimedOut if traffic.inspection.continue_on_timeout => Some(None),
         Peeked::TimedOut | Peeked::Closed => None,
     })
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use hauberk_config::Snapshot;
 use hauberk_config::access_log::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink};
 use hauberk_config::cluster::UpstreamProtocol;
-use hauberk_config::listener::{Direction, HttpInspection, Traffic};
+use hauberk_config::listener::{
+    Direction, HttpInspection, TlsInspection, Traffic, TransportProtocol,
+};
 use hauberk_config::route::RouteAction;
 use hauberk_config::tls::DownstreamTransport;
 use support::*;
@@ -389,6 +391,34 @@ async fn garbage_instead_of_tls_disturbs_nobody() {
         .recorded(&["\"verdict\":\"deny\"", "TLS handshake failed"])
         .await;
     assert!(line.contains("\"listener\":\"in\""), "{line}");
+}
+
+/// A listener that looks for TLS by the first bytes and has no chain for anything else waits for a caller that is slow.
+#[tokio::test]
+async fn a_slow_start_of_tls_is_waited_for() {
+    let between = free_port();
+    let authority = Authority::new();
+    let proxy = Proxy::start("ledger");
+    let mut snapshot = Snapshot::default();
+    authority.equip(&mut snapshot, LEDGER);
+    let mut chain = chain(http(manager(Vec::new(), Vec::new())), server_tls());
+    chain.matches.transport_protocol = Some(TransportProtocol::Tls);
+    let mut listener = listener("in", between, Direction::Inbound, vec![chain]);
+    if let Traffic::Tcp(tcp) = &mut listener.traffic {
+        tcp.inspection.tls = TlsInspection::On;
+    }
+    insert_listener(&mut snapshot, listener);
+    proxy.publish(snapshot).await;
+    let mut stream = TcpStream::connect(loopback(between)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // A ClientHello without extensions: TLS, and not to be agreed with.
+    let mut hello = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0x13, 1, 1, 0, 0, 0]);
+    stream.write_all(&hello).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let line = proxy.recorded(&["\"phase\":\"open\""]).await;
+    assert!(line.contains("TLS handshake failed"), "{line}");
 }
 
 fn tcp_hop(port: u16, backend: u16) -> Snapshot {

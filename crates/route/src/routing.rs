@@ -7,9 +7,9 @@ use hauberk_config::matcher::{
     HeaderMatch, HeaderMatcher, QueryMatch, StringMatcher, StringPattern,
 };
 use hauberk_config::route::{
-    AppendAction, ClusterTarget, FilterOverride, Forward, HeaderAddition, HostRewrite, Mirror,
-    PathMatch, PathRewrite, RedirectPath, RedirectScheme, RetryPolicy, Route, RouteAction,
-    RouteConfiguration, VirtualHost, WeightedCluster,
+    AppendAction, ClusterTarget, FilterOverride, Forward, HeaderAddition, HeaderMutations,
+    HostRewrite, Mirror, PathMatch, PathRewrite, RedirectPath, RedirectScheme, RequireTls,
+    RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, WeightedCluster,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -38,6 +38,13 @@ impl Routes {
 
     pub fn config(&self) -> &Arc<RouteConfiguration> {
         &self.config
+    }
+
+    /// Whether the host that the request names is to be called over TLS only.
+    pub fn requires_tls<B>(&self, request: &Request<B>) -> bool {
+        let authority = header_text(request.headers(), "host").unwrap_or_default();
+        self.virtual_host(&authority.to_ascii_lowercase())
+            .is_some_and(|host| host.require_tls != RequireTls::No)
     }
 
     pub fn find<B>(&self, request: &Request<B>, random: u64) -> Option<Matched> {
@@ -342,7 +349,13 @@ impl Matched {
         format!("{replacement}{}", path.get(matched..).unwrap_or_default())
     }
 
-    pub fn change_request<B>(&self, routes: &Routes, request: &mut Request<B>) {
+    /// `commands` says what stands behind a `%COMMAND%` in a header's value.
+    pub fn change_request<B>(
+        &self,
+        routes: &Routes,
+        request: &mut Request<B>,
+        commands: &Commands,
+    ) {
         if let RouteAction::Forward(forward) = &self.route.action {
             let old = request.uri().path();
             let rewritten = forward.path_rewrite.as_ref().map(|rewrite| match rewrite {
@@ -385,29 +398,34 @@ impl Matched {
                 request.headers_mut().insert(header::HOST, value);
             }
         }
-        let weighted = self.weighted().map(|one| &one.headers);
-        let levels = [
-            Some(&self.route.headers),
-            Some(&self.host.headers),
-            Some(&routes.config.headers),
-        ];
-        for level in weighted.into_iter().chain(levels.into_iter().flatten()) {
-            add(request.headers_mut(), &level.request_add);
+        for level in self.header_levels(routes) {
+            add(request.headers_mut(), &level.request_add, commands);
             for name in &level.request_remove {
                 request.headers_mut().remove(name.as_str());
             }
         }
     }
 
-    pub fn change_response(&self, routes: &Routes, headers: &mut HeaderMap) {
-        let weighted = self.weighted().map(|one| &one.headers);
-        let levels = [
+    /// The last level wins: the least specific, unless the route configuration says otherwise.
+    fn header_levels<'a>(
+        &'a self,
+        routes: &'a Routes,
+    ) -> impl Iterator<Item = &'a HeaderMutations> {
+        let mut levels = [
+            self.weighted().map(|one| &one.headers),
             Some(&self.route.headers),
             Some(&self.host.headers),
             Some(&routes.config.headers),
         ];
-        for level in weighted.into_iter().chain(levels.into_iter().flatten()) {
-            add(headers, &level.response_add);
+        if routes.config.most_specific_headers_win {
+            levels.reverse();
+        }
+        levels.into_iter().flatten()
+    }
+
+    pub fn change_response(&self, routes: &Routes, headers: &mut HeaderMap, commands: &Commands) {
+        for level in self.header_levels(routes) {
+            add(headers, &level.response_add, commands);
             for name in &level.response_remove {
                 headers.remove(name.as_str());
             }
@@ -415,14 +433,36 @@ impl Matched {
     }
 }
 
-fn add(headers: &mut HeaderMap, additions: &[HeaderAddition]) {
+/// What stands behind a command of `hauberk_config::route::HEADER_COMMANDS`, if it is known.
+pub type Commands<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Puts values in place of `%COMMAND%`s; what is not known is `-`, as in Envoy's logs.
+fn filled<'a>(template: &'a str, commands: &Commands) -> Cow<'a, str> {
+    if !template.contains('%') {
+        return Cow::Borrowed(template);
+    }
+    let mut text = String::with_capacity(template.len());
+    for (index, part) in template.split('%').enumerate() {
+        match (index % 2, part) {
+            (0, part) => text.push_str(part),
+            (_, "") => text.push('%'),
+            (_, command) => text.push_str(commands(command).as_deref().unwrap_or("-")),
+        }
+    }
+    Cow::Owned(text)
+}
+
+fn add(headers: &mut HeaderMap, additions: &[HeaderAddition], commands: &Commands) {
     for addition in additions {
         let (Ok(name), Ok(value)) = (
             HeaderName::try_from(addition.name.as_str()),
-            HeaderValue::from_str(&addition.value.replace("%%", "%")),
+            HeaderValue::from_str(&filled(&addition.value, commands)),
         ) else {
             continue;
         };
+        if value.is_empty() && !addition.keep_empty {
+            continue;
+        }
         let present = headers.contains_key(&name);
         match addition.action {
             AppendAction::AppendOrAdd => {

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from hauberk.daemon.gateway_api_status import gateway_classes
 from hauberk.daemon.options import Options
-from hauberk.daemon.requestor import RequestorServer, node_role
+from hauberk.daemon.requestor import node_role, stamp_requestor
 from hauberk.daemon.tasks import background
 from hauberk.identity.certificate import API, authority_common_name
 from hauberk.model import kinds
@@ -73,9 +73,13 @@ async def open_api(options: Options, sealer: Sealer) -> AsyncIterator[Api]:
     """
     database = open_database(options.database)
     network = str(options.service_network)
-    issuer = authority_common_name(API)
-    async with RequestorServer.open(
-        database, kinds.ALL, sealer=sealer, service_cidr=network, client_issuer=issuer
+    async with ApiServer.open(
+        database,
+        kinds.ALL,
+        sealer=sealer,
+        rules=(stamp_requestor,),
+        service_cidr=network,
+        client_issuer=authority_common_name(API),
     ) as server:
         await bootstrap(server.objects)
         client = LocalClient(server.objects)

@@ -1,35 +1,24 @@
 """A CertificateSigningRequest says who asked: the API writes that itself, whatever the request claims."""
 
 from hauberk.model.kind import Kind, Object
-from hauberk.store.objects import Admission
-from hauberk.store.server import ApiServer, Call
+from hauberk.store.request_info import RequestInfo
 from hauberk.store.user import User
 
 NODE_ROLE = "hauberk:node-certificates"
 
 
-class RequestorServer(ApiServer):
-    """The API with that rule in its admission."""
-
-    def _admission(self, call: Call) -> Admission:
-        admit = super()._admission(call)
-
-        def stamp_and_admit(kind: Kind, new: Object, old: Object | None) -> None:
-            if (kind.group, kind.plural) == ("certificates.k8s.io", "certificatesigningrequests"):
-                stamp_requestor(new, old, call.user)
-            admit(kind, new, old)
-
-        return stamp_and_admit
-
-
-def stamp_requestor(new: Object, old: Object | None, user: User) -> None:
+def stamp_requestor(user: User, _info: RequestInfo, kind: Kind, new: Object, old: Object | None) -> None:
     """On creation the requestor is `user`; afterwards nothing of the request changes."""
+    if (kind.group, kind.plural) != ("certificates.k8s.io", "certificatesigningrequests"):
+        return
     if old is not None:
         new["spec"] = old["spec"]
         return
     new["spec"] |= {"username": user.name, "groups": sorted(user.groups)}
     if user.uid:
         new["spec"]["uid"] = user.uid
+    else:
+        new["spec"].pop("uid", None)
 
 
 def node_role() -> list[Object]:

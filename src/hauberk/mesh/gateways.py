@@ -310,6 +310,8 @@ def _routes(name: str, servers: Sequence[Server], inputs: GatewayInputs) -> rout
                 host = server.common_host(virtual, resolve_host(told, virtual.namespace, inputs.mesh))
                 if host is not None:
                     routes.setdefault(host, []).extend(http_routes(virtual, context))
+                    if server.tls.get("httpsRedirect"):
+                        redirected.add(host)
         if server.tls.get("httpsRedirect"):
             for _, host in server.hosts:
                 routes.setdefault(host, [])

@@ -20,6 +20,9 @@ ROLES, CLUSTER_ROLES = f"roles.{GROUP}", f"clusterroles.{GROUP}"
 BINDINGS, CLUSTER_BINDINGS = f"rolebindings.{GROUP}", f"clusterrolebindings.{GROUP}"
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
+MOST_PARTS = 10_000
+"""Rights that one role may give at a time, of whoever is held to their own."""
+
 Rule = Mapping[str, Any]
 
 
@@ -83,6 +86,12 @@ class RoleAuthorizer:
             if self._may(user, "bind", plural, namespace, str(reference.get("name", ""))):
                 return
             rules = list(self._rules_of(new, namespace))
+        if sum(map(_parts_of, rules)) > MOST_PARTS:
+            raise status.forbidden(
+                kind,
+                name,
+                f"expected rules of at most {MOST_PARTS} single rights, found more; make several roles",
+            )
         held = [grant.rule for grant in self.grants(user, namespace)]
         missing = [part for rule in rules for part in _parts(rule) if not any(_covers(h, part) for h in held)]
         if missing:
@@ -187,6 +196,13 @@ def _parts(rule: Rule) -> Iterator[Rule]:
                 for name in rule.get("resourceNames") or [""]:
                     part: dict[str, Any] = {"verbs": [verb], "apiGroups": [group], "resources": [resource]}
                     yield {**part, "resourceNames": [name]} if name else part
+
+
+def _parts_of(rule: Rule) -> int:
+    """How many `_parts` gives."""
+    things = len(rule.get("apiGroups") or ()) * len(rule.get("resources") or ())
+    named = things * max(1, len(rule.get("resourceNames") or ()))
+    return len(rule.get("verbs") or ()) * (named + len(rule.get("nonResourceURLs") or ()))
 
 
 def _covers(held: Rule, part: Rule) -> bool:

@@ -1,14 +1,24 @@
 """Bodies of requests and forms of answers: JSON and YAML in, JSON, tables or metadata out. Pure."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
 
+from hauberk.model.kind import Object
+from hauberk.model.struct import parse
 from hauberk.store import protobuf_bodies, status
+from hauberk.store.client import ApiError
 
 JSON = "application/json"
+T = TypeVar("T", bound=msgspec.Struct)
+V = TypeVar("V")
+MOST_DEPTH = 200
+"""Levels of objects and lists in one another; the deepest schemas of definitions have about 60."""
+YAML_BYTES = 1024 * 1024
+"""Of a body in YAML, which takes many times longer to read than JSON."""
+MOST_VALUES = 500_000
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
@@ -18,12 +28,14 @@ def parse_body(content_type: str, body: bytes) -> Any:
     if media == protobuf_bodies.MEDIA_TYPE:
         return protobuf_bodies.decode_body(body)
     try:
-        if media in YAML_TYPES or media == "application/apply-patch+yaml":
-            return _plain(yaml.safe_load(body))
+        if media in YAML_TYPES:
+            return _decoded_yaml(body)
         if media in {"", JSON} or media.endswith("+json"):
-            return msgspec.json.decode(body)
-    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            return not_too_deep(msgspec.json.decode(body))
+    except msgspec.DecodeError as error:
         raise status.bad_request(f"the object provided is unrecognized: {error}") from error
+    except RecursionError as error:
+        raise _too_deep() from error
     raise status.unsupported_media_type()
 
 
@@ -35,15 +47,78 @@ def parse_object(content_type: str, body: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _plain(value: Any) -> Any:
-    """YAML's dates back to the text that JSON has for them."""
+def parse_as(type_: type[T], body: Object) -> T:
+    """A body of a known form; a null is an absent field. Raises `ApiError` 400."""
+    try:
+        return parse(type_, body)
+    except msgspec.ValidationError as error:
+        raise status.bad_request(f"the object provided is unrecognized: {error}") from error
+
+
+def _decoded_yaml(body: bytes) -> Any:
+    if len(body) > YAML_BYTES:
+        raise status.bad_request(
+            f"expected a YAML body of at most {YAML_BYTES} bytes, found {len(body)}; send it as JSON"
+        )
+    try:
+        loaded = yaml.load(body, Loader=_Loader)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        # The text around the place, which PyYAML shows, may be of a Secret.
+        mark = error.problem_mark
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise status.bad_request(
+            f"the object provided is unrecognized: YAML: {error.problem}{place}"
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise status.bad_request("the object provided is unrecognized: it is not YAML in UTF-8") from error
+    return _plain(loaded, [MOST_VALUES])
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Dates stay the text that they are, as in JSON."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":value"))]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def _plain(value: Any, left: list[int], depth: int = 0) -> Any:
+    """Keys as text; each value counted wherever it stands, since an alias stands for all that it names."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise status.bad_request(f"expected at most {MOST_VALUES} values, found more behind aliases")
+    if depth > MOST_DEPTH:
+        raise _too_deep()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, left, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, left, depth + 1) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return value.isoformat().replace("+00:00", "Z")
+    raise status.bad_request(f"expected what JSON has, found {type(value).__name__}")
+
+
+def not_too_deep(value: V) -> V:
+    """`value`; what is done with objects later goes as deep as they are. Raises `ApiError` 400."""
+    level: list[Any] = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return value
+    raise _too_deep()
+
+
+def _too_deep() -> ApiError:
+    return status.bad_request(
+        f"expected an object of at most {MOST_DEPTH} levels, found one that goes deeper"
+    )
 
 
 @dataclass(frozen=True, slots=True)

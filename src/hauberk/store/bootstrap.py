@@ -5,7 +5,8 @@ from typing import Any
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError
 from hauberk.store.database import Key
-from hauberk.store.objects import Objects, Options
+from hauberk.store.objects import Objects
+from hauberk.store.options import Options
 from hauberk.store.registry import Registry, resource_name
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hauberk.model.kind import Column, FieldError, Kind, Object
+from hauberk.model.kinds.definition import admit_metadata_alone
+from hauberk.store.definition_schema import schema_errors
 from hauberk.store.registry import Registry
 from hauberk.store.storage import Change, Storage
 
@@ -47,6 +49,7 @@ def kinds_of(definition: Object) -> tuple[Kind, ...]:
             subresources=frozenset(version.get("subresources") or ()),
             columns=tuple(_column(column) for column in version.get("additionalPrinterColumns") or ()),
             selectable_fields=tuple(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or ()),
+            admit=admit_metadata_alone,
         )
         for version in spec["versions"]
         if version.get("served", True)
@@ -76,8 +79,10 @@ def definition_errors(definition: Object, registry: Registry) -> list[FieldError
     if registry.is_built_in(str(spec.get("group")), str(names.get("plural"))):
         errors.append(FieldError("spec.names.plural", f"Invalid value: {expected} is built in"))
     for index, version in enumerate(spec.get("versions") or ()):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            at = f"spec.versions[{index}].schema.openAPIV3Schema"
+        at = f"spec.versions[{index}].schema.openAPIV3Schema"
+        if schema := (version.get("schema") or {}).get("openAPIV3Schema"):
+            errors += schema_errors(schema, at)
+        else:
             errors.append(FieldError(at, "Required value: schemas are required", "FieldValueRequired"))
     return errors
 

@@ -9,7 +9,8 @@ from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError
 from hauberk.store.custom_resources import FINALIZER
 from hauberk.store.database import Key
-from hauberk.store.objects import DeleteOptions, Objects, Options
+from hauberk.store.objects import Objects
+from hauberk.store.options import DeleteOptions, Options
 from hauberk.store.registry import resource_name
 from hauberk.store.storage import Change, Stored
 

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import Event, ObjectList, PatchType
-from hauberk.store.objects import DeleteOptions, Objects, Options, Selection, events
+from hauberk.store.objects import Objects
+from hauberk.store.options import DeleteOptions, Options
+from hauberk.store.selection import Selection, events
 from hauberk.store.storage import Stored
 
 

@@ -3,17 +3,34 @@
 None of them changes its arguments; the result may share parts with them.
 """
 
+import copy
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import jsonpatch
-from jsonpointer import JsonPointerException
+import msgspec
+from jsonpointer import JsonPointerException, resolve_pointer
 
 DIRECTIVES = ("$patch", "$retainKeys")
 LIST_DIRECTIVES = ("$setElementOrder/", "$deleteFromPrimitiveList/")
 MOST_OPERATIONS = 10_000
+COPIED_BYTES = 3 * 1024 * 1024
+"""What the copies of a JSON patch may add in all: a few of them could otherwise fill the memory."""
 
 Schema = Mapping[str, Any]
+
+
+_UNFIT = (
+    jsonpatch.JsonPatchException,
+    JsonPointerException,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RecursionError,
+)
+"""What the library raises of operations that are malformed or meet something else than they expect."""
 
 
 class PatchError(ValueError):
@@ -39,12 +56,24 @@ def json_patch(target: Any, operations: Any) -> Any:
         raise PatchError(f"expected a list of operations, found {type(operations).__name__}")
     if len(operations) > MOST_OPERATIONS:
         raise PatchError(f"expected at most {MOST_OPERATIONS} operations, found {len(operations)}")
-    try:
-        return jsonpatch.apply_patch(target, operations)
-    except jsonpatch.JsonPatchTestFailed as error:
-        raise PatchError(f"testing path failed: {error}") from error
-    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, AttributeError) as error:
-        raise PatchError(f"the operations do not fit the object: {error}") from error
+    left = COPIED_BYTES
+    result = copy.deepcopy(target)
+    for number, operation in enumerate(operations):
+        try:
+            if isinstance(operation, dict) and operation.get("op") == "copy":
+                left -= len(msgspec.json.encode(resolve_pointer(result, operation["from"])))
+                if left < 0:
+                    raise PatchError(f"expected copies of at most {COPIED_BYTES} bytes in all, found more")
+            result = jsonpatch.apply_patch(result, [operation], in_place=True)
+        except PatchError:
+            raise
+        except jsonpatch.JsonPatchTestFailed as error:
+            path = operation.get("path")
+            raise PatchError(f"testing path {path} failed: the value is not the one expected") from error
+        except _UNFIT as error:
+            said = type(error).__name__ if isinstance(error, LookupError | TypeError) else error
+            raise PatchError(f"operation {number} does not fit the object: {said}") from error
+    return result
 
 
 def strategic_merge_patch(target: Any, patch: Any, schema: Schema) -> Any:
@@ -60,11 +89,13 @@ def _merge_map(target: Any, patch: dict[str, Any], schema: Schema) -> Any:
         return _without_directives({k: v for k, v in patch.items() if k != "$patch"})
     if directive == "delete":
         return {}
-    if directive not in {None, "merge"}:
+    if directive not in (None, "merge"):
         raise PatchError(f"expected $patch to be replace, merge or delete, found {directive!r}")
     result = dict(target) if isinstance(target, dict) else {}
     retained = patch.get("$retainKeys")
     if retained is not None:
+        if not isinstance(retained, list):
+            raise PatchError(f"expected $retainKeys to be a list, found {type(retained).__name__}")
         result = {key: value for key, value in result.items() if key in retained}
     orders, deletions = (
         _directives(patch, "$setElementOrder/"),
@@ -72,7 +103,8 @@ def _merge_map(target: Any, patch: dict[str, Any], schema: Schema) -> Any:
     )
     for key in deletions:
         if isinstance(result.get(key), list):
-            result[key] = [item for item in result[key] if item not in deletions[key]]
+            gone = {_hashable(item) for item in deletions[key]}
+            result[key] = [item for item in result[key] if _hashable(item) not in gone]
     for key, value in patch.items():
         if key in DIRECTIVES or key.startswith(LIST_DIRECTIVES):
             continue
@@ -103,25 +135,33 @@ def _merge_list(target: Any, patch: list[Any], schema: Schema) -> list[Any]:
     existing = target if isinstance(target, list) else []
     key = _merge_key(schema)
     if key is None or not any(isinstance(item, dict) for item in patch):
-        result = list(existing)
-        result += [item for item in dict.fromkeys(patch) if item not in existing]
-        return result
+        merged = {_hashable(item): item for item in reversed([*existing, *patch])}
+        added = [key for key in merged if key not in {_hashable(item) for item in existing}]
+        return [*existing, *(merged[key] for key in reversed(added))]
     return _merge_keyed(existing, patch, key, schema.get("items") or {})
 
 
 def _merge_keyed(existing: list[Any], patch: list[Any], key: str, items: Schema) -> list[Any]:
-    result = list(existing)
+    result = dict(enumerate(existing))
+    end = len(existing)
+    places: dict[Any, list[int]] = {}
+    for place, old in result.items():
+        if isinstance(old, dict):
+            places.setdefault(_hashable(old.get(key)), []).append(place)
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise PatchError(f"map: {item} does not contain declared merge key: {key}")
-        places = [i for i, old in enumerate(result) if isinstance(old, dict) and old.get(key) == item[key]]
+            raise PatchError(f"expected each element of a list to have the merge key {key!r}")
+        found = places.get(_hashable(item[key]))
         if item.get("$patch") == "delete":
-            result = [old for i, old in enumerate(result) if i not in places]
-        elif places:
-            result[places[0]] = _merge_map(result[places[0]], item, items)
+            for place in places.pop(_hashable(item[key]), ()):
+                del result[place]
+        elif found:
+            result[found[0]] = _merge_map(result[found[0]], item, items)
         else:
-            result.append(_merge_map({}, item, items))
-    return result
+            places[_hashable(item[key])] = [end]
+            result[end] = _merge_map({}, item, items)
+            end += 1
+    return list(result.values())
 
 
 def _ordered(merged: list[Any], order: list[Any], base: list[Any], key: str | None) -> list[Any]:
@@ -133,28 +173,27 @@ def _ordered(merged: list[Any], order: list[Any], base: list[Any], key: str | No
 
     def identity(item: Any) -> Any:
         if key is None or not isinstance(item, dict):
-            return item
+            return _hashable(item)
         if key not in item:
-            raise PatchError(f"map: {item} does not contain declared merge key: {key}")
-        return item[key]
+            raise PatchError(f"expected each element of a list to have the merge key {key!r}")
+        return _hashable(item[key])
 
-    wanted = [identity(item) for item in order]
-    ordered = sorted(
-        (item for item in merged if identity(item) in wanted), key=lambda item: wanted.index(identity(item))
-    )
-    position = {_hashable(identity(item)): place for place, item in reversed(list(enumerate(base)))}
+    rank = {identity(item): place for place, item in reversed(list(enumerate(order)))}
+    position = {identity(item): place for place, item in reversed(list(enumerate(base)))}
+    ordered = sorted((i for i in merged if identity(i) in rank), key=lambda item: rank[identity(item)])
+    others = deque(item for item in merged if identity(item) not in rank)
     result: list[Any] = []
-    others = [item for item in merged if identity(item) not in wanted]
     for item in ordered:
-        at = position.get(_hashable(identity(item)))
-        while others and at is not None and position.get(_hashable(identity(others[0])), len(base)) < at:
-            result.append(others.pop(0))
+        at = position.get(identity(item))
+        while others and at is not None and position.get(identity(others[0]), len(base)) < at:
+            result.append(others.popleft())
         result.append(item)
-    return result + others
+    return [*result, *others]
 
 
 def _hashable(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+    """What compares as the value does; 1 and true are not the same in JSON."""
+    return (type(value), value) if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
 def _directives(patch: Mapping[str, Any], prefix: str) -> dict[str, list[Any]]:

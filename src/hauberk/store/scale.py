@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import msgspec
+
 from hauberk.model.kind import Column, Kind, Object
 from hauberk.store import status
+from hauberk.store.bodies import parse_as
 from hauberk.store.tables import AGE, NAME
 
 SCALE_COLUMNS = (
@@ -30,15 +33,34 @@ def scale_of(obj: Object) -> Object:
     }
 
 
-def with_scale(kind: Kind, obj: Object, scale: Any) -> Object:
-    """`obj` with the replicas and the version that `scale` asks for. Raises `ApiError` 400."""
-    spec = scale.get("spec") if isinstance(scale, dict) else None
-    replicas = (spec or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+class ScaleMetadata(msgspec.Struct, rename="camel", frozen=True):
+    """What of it counts."""
+
+    resource_version: str = ""
+
+
+class ScaleSpec(msgspec.Struct, frozen=True):
+    """How many are wanted."""
+
+    replicas: int = 0
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """`autoscaling/v1.Scale`, as it is written."""
+
+    metadata: ScaleMetadata = ScaleMetadata()
+    spec: ScaleSpec = ScaleSpec()
+
+
+def with_scale(kind: Kind, obj: Object, body: Any) -> Object:
+    """`obj` with the replicas and the version that the Scale `body` asks for. Raises `ApiError` 400."""
+    scale = parse_as(Scale, body)
+    replicas = scale.spec.replicas
+    if replicas < 0:
         raise status.bad_request(
             f"spec.replicas of {kind.name}: expected a whole number from 0, found {replicas!r}"
         )
-    version = (scale.get("metadata") or {}).get("resourceVersion") or obj["metadata"]["resourceVersion"]
+    version = scale.metadata.resource_version or obj["metadata"]["resourceVersion"]
     return {
         **obj,
         "metadata": {**obj["metadata"], "resourceVersion": version},

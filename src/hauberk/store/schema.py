@@ -6,11 +6,13 @@ The schemas are OpenAPI v3 with Kubernetes' extensions (`x-kubernetes-preserve-u
 """
 
 import copy
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+import msgspec
+import re2
 
 from hauberk.model.kind import FieldError
 
@@ -25,6 +27,10 @@ TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
 }
+MOST_SHOWN = 200
+"""Characters of a value that an error repeats."""
+_QUIET = re2.Options()
+_QUIET.log_errors = False
 ALWAYS_KNOWN = frozenset({"apiVersion", "kind", "metadata"})
 
 
@@ -35,14 +41,28 @@ class Findings:
     errors: list[FieldError] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Paths of fields that the schema does not know; they are dropped."""
+    secret: bool = False
+    """Whether values may not be told."""
+
+    def shown(self, value: Any) -> str:
+        """A value in an error, short, or hidden."""
+        if self.secret:
+            return "(hidden)"
+        if isinstance(value, str):
+            return f'"{value[:MOST_SHOWN]}{"…" if len(value) > MOST_SHOWN else ""}"'
+        return str(value).lower() if isinstance(value, bool) else str(value)[:MOST_SHOWN]
+
+    def wrong(self, path: str, value: Any, why: str) -> FieldError:
+        """A value that is not what the schema wants."""
+        return FieldError(path, f"Invalid value: {self.shown(value)}: {path} {why}")
 
 
-def conform(value: dict[str, Any], schema: Schema) -> Findings:
+def conform(value: dict[str, Any], schema: Schema, *, secret: bool = False) -> Findings:
     """Fill defaults and drop unknown fields of a whole object, in place, and check the rest.
 
-    `apiVersion`, `kind` and `metadata` are the API's own and are left alone.
+    `apiVersion`, `kind` and `metadata` are the API's own and are left alone. Of a `secret` object no value is told.
     """
-    findings = Findings()
+    findings = Findings(secret=secret)
     _walk(value, schema, "", findings, root=True)
     return findings
 
@@ -115,7 +135,7 @@ def _walk_object(value: dict[str, Any], schema: Schema, path: str, findings: Fin
             at = f"{path}.{key}" if path else key
             findings.errors.append(FieldError(at, "Required value", "FieldValueRequired"))
     if (least := schema.get("minProperties")) is not None and len(value) < least:
-        findings.errors.append(_wrong(path, value, f"should have at least {least} properties"))
+        findings.errors.append(findings.wrong(path, value, f"should have at least {least} properties"))
     if (most := schema.get("maxProperties")) is not None and len(value) > most:
         findings.errors.append(
             FieldError(path, f"Too many: {len(value)}: must have at most {most} items", "FieldValueTooMany")
@@ -124,36 +144,35 @@ def _walk_object(value: dict[str, Any], schema: Schema, path: str, findings: Fin
 
 def _list_constraints(value: list[Any], schema: Schema, path: str, findings: Findings) -> None:
     if (least := schema.get("minItems")) is not None and len(value) < least:
-        findings.errors.append(_wrong(path, len(value), f"should have at least {least} items"))
+        findings.errors.append(findings.wrong(path, len(value), f"should have at least {least} items"))
     if (most := schema.get("maxItems")) is not None and len(value) > most:
         findings.errors.append(
             FieldError(path, f"Too many: {len(value)}: must have at most {most} items", "FieldValueTooMany")
         )
     if schema.get("x-kubernetes-list-type") == "map":
         keys = schema.get("x-kubernetes-list-map-keys") or ()
-        identities = [
-            tuple(item.get(key) for key in keys) if isinstance(item, dict) else item for item in value
-        ]
+        identities = [[i.get(key) for key in keys] if isinstance(i, dict) else i for i in value]
     elif schema.get("x-kubernetes-list-type") == "set" or schema.get("uniqueItems"):
         identities = value
     else:
         return
-    for index, identity in enumerate(identities):
-        if identity in identities[:index]:
+    seen: set[bytes] = set()
+    for index, identity in enumerate(map(msgspec.json.encode, identities)):
+        if identity in seen:
             at = f"{path}[{index}]"
-            findings.errors.append(
-                FieldError(at, f"Duplicate value: {_shown(value[index])}", "FieldValueDuplicate")
-            )
+            message = f"Duplicate value: {findings.shown(value[index])}"
+            findings.errors.append(FieldError(at, message, "FieldValueDuplicate"))
+        seen.add(identity)
 
 
 def _constraints(value: Any, schema: Schema, path: str, findings: Findings) -> None:
     allowed = schema.get("enum")
     if allowed is not None and value not in allowed:
-        listed = ", ".join(_shown(item) for item in allowed)
+        listed = ", ".join(Findings().shown(item) for item in allowed)
         findings.errors.append(
             FieldError(
                 path,
-                f"Unsupported value: {_shown(value)}: supported values: {listed}",
+                f"Unsupported value: {findings.shown(value)}: supported values: {listed}",
                 "FieldValueNotSupported",
             )
         )
@@ -166,42 +185,42 @@ def _constraints(value: Any, schema: Schema, path: str, findings: Findings) -> N
 
 def _string_constraints(value: str, schema: Schema, path: str, findings: Findings) -> None:
     if (least := schema.get("minLength")) is not None and len(value) < least:
-        findings.errors.append(_wrong(path, value, f"should be at least {least} chars long"))
+        findings.errors.append(findings.wrong(path, value, f"should be at least {least} chars long"))
     if (most := schema.get("maxLength")) is not None and len(value) > most:
         findings.errors.append(
             FieldError(path, f"Too long: may not be more than {most} bytes", "FieldValueTooLong")
         )
-    if (pattern := schema.get("pattern")) is not None and not _compiled(pattern).search(value):
-        findings.errors.append(_wrong(path, value, f"should match '{pattern}'"))
+    if (pattern := schema.get("pattern")) is not None and not compile_pattern(pattern).search(value):
+        findings.errors.append(findings.wrong(path, value, f"should match '{pattern}'"))
 
 
 def _number_constraints(value: float, schema: Schema, path: str, findings: Findings) -> None:
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is not None and (value < least or (schema.get("exclusiveMinimum") is True and value == least)):
-        findings.errors.append(_wrong(path, value, f"should be greater than or equal to {least}"))
+        findings.errors.append(findings.wrong(path, value, f"should be greater than or equal to {least}"))
     if most is not None and (value > most or (schema.get("exclusiveMaximum") is True and value == most)):
-        findings.errors.append(_wrong(path, value, f"should be less than or equal to {most}"))
+        findings.errors.append(findings.wrong(path, value, f"should be less than or equal to {most}"))
     if (step := schema.get("multipleOf")) is not None and value % step:
-        findings.errors.append(_wrong(path, value, f"should be a multiple of {step}"))
+        findings.errors.append(findings.wrong(path, value, f"should be a multiple of {step}"))
     bits = {"int32": 31, "int64": 63}.get(schema.get("format", ""))
     if bits and not -(2**bits) <= value < 2**bits:
-        findings.errors.append(_wrong(path, value, f"must be a {schema['format']}"))
+        findings.errors.append(findings.wrong(path, value, f"must be a {schema['format']}"))
 
 
 def _combinations(value: Any, schema: Schema, path: str, findings: Findings) -> None:
     for part in schema.get("allOf") or ():
         findings.errors += _errors_of(value, part, path)
     if (parts := schema.get("anyOf")) and not any(not _errors_of(value, part, path) for part in parts):
-        findings.errors.append(_wrong(path, value, "must validate at least one schema (anyOf)"))
+        findings.errors.append(findings.wrong(path, value, "must validate at least one schema (anyOf)"))
     if (parts := schema.get("oneOf")) and sum(not _errors_of(value, part, path) for part in parts) != 1:
-        findings.errors.append(_wrong(path, value, "must validate one and only one schema (oneOf)"))
+        findings.errors.append(findings.wrong(path, value, "must validate one and only one schema (oneOf)"))
     if (part := schema.get("not")) and not _errors_of(value, part, path):
-        findings.errors.append(_wrong(path, value, "must not validate the schema (not)"))
+        findings.errors.append(findings.wrong(path, value, "must not validate the schema (not)"))
 
 
 def _errors_of(value: Any, schema: Schema, path: str) -> list[FieldError]:
     """What is wrong by a part of `allOf`, `anyOf`, `oneOf` or `not`, which neither prunes nor defaults."""
-    findings = Findings()
+    findings = Findings(secret=True)  # only whether it fits is asked
     _walk(copy.deepcopy(value), {"x-kubernetes-preserve-unknown-fields": True, **schema}, path, findings)
     return findings.errors
 
@@ -214,16 +233,17 @@ def _mistyped(path: str, value: Any, expected: str) -> FieldError:
     return FieldError(path, message, "FieldValueTypeInvalid")
 
 
-def _wrong(path: str, value: Any, why: str) -> FieldError:
-    return FieldError(path, f"Invalid value: {_shown(value)}: {path} {why}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    return str(value).lower() if isinstance(value, bool) else str(value)[:200]
+class PatternError(ValueError):
+    """A regular expression that RE2 does not take."""
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+def compile_pattern(pattern: str) -> Any:
+    """By RE2, as an API server in Go does: in time linear in the value, whoever wrote the pattern.
+
+    Raises `PatternError`.
+    """
+    try:
+        return re2.compile(pattern, _QUIET)
+    except re2.error as error:
+        raise PatternError(str(error.args[0] if error.args else error)) from error

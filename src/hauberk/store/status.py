@@ -101,8 +101,12 @@ def expired(message: str) -> ApiError:
     return ApiError(410, "Expired", message)
 
 
-def too_large() -> ApiError:
-    return ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
+def too_large(why: str = "limit is 3145728") -> ApiError:
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {why}")
+
+
+def too_many_requests(message: str) -> ApiError:
+    return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": 1})
 
 
 def internal(message: str) -> ApiError:

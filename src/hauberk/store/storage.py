@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 RETAINED = 10_000
 """Revisions that a watch can resume from."""
+RETAINED_BYTES = 64 * 1024 * 1024
+"""What these may hold; with large objects it is fewer of them."""
+OBJECT_BYTES = 1536 * 1024
+"""Of one object in the store, as etcd has it."""
 FOLLOW_SECONDS = 1.0
 """How often a process looks for what other processes wrote."""
 RESEALED_TOGETHER = 500
@@ -115,6 +119,13 @@ class WriteConflictError(Exception):
     def __init__(self, key: Key) -> None:
         super().__init__(f"{key} was changed at the same time")
         self.key = key
+
+
+class TooLargeError(Exception):
+    """An object does not fit into the store."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"expected an object of at most {OBJECT_BYTES} bytes, found {size}")
 
 
 class CompactedError(Exception):
@@ -211,6 +222,33 @@ class _Collection:
         return found
 
 
+class _HistorySize:
+    """How many bytes the changes of history are, of each revision."""
+
+    def __init__(self) -> None:
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._total = 0
+
+    def add(self, revision: int, size: int) -> None:
+        self._sizes.append((revision, size))
+        self._total += size
+
+    def forget(self, revision: int) -> None:
+        while self._sizes and self._sizes[0][0] <= revision:
+            self._total -= self._sizes.popleft()[1]
+
+    def beyond(self, most: int) -> int:
+        """The revision up to which history must be forgotten for half of `most` to be left; 0 if it is not more."""
+        if self._total <= most:
+            return 0
+        left = self._total
+        for revision, size in self._sizes:
+            left -= size
+            if left <= most // 2:
+                return revision
+        return 0
+
+
 class Storage:
     """The objects. Make one with `Storage.open`."""
 
@@ -221,6 +259,7 @@ class Storage:
         self._writer = Writer(database, self._publish)
         self._collections: dict[str, _Collection] = {}
         self._listeners: list[Callable[[Change], None]] = []
+        self._history = _HistorySize()
         self.revision = 0
         self.compacted = 0
 
@@ -295,7 +334,7 @@ class Storage:
     async def write(self, *steps: Step) -> list[Stored]:
         """All of it or nothing; the new states (at a deletion the last state) in order.
 
-        Returns when it is on disk and readable here. Raises `WriteConflictError`, `DatabaseError`.
+        Returns when it is on disk and readable here. Raises `WriteConflictError`, `TooLargeError`, `DatabaseError`.
         """
         outcome = await self._writer.commit([self._operation(step) for step in steps])
         if isinstance(outcome, Conflict):
@@ -312,6 +351,7 @@ class Storage:
             return
         await self._writer.call(self._database.compact, revision)
         self.compacted = revision
+        self._history.forget(revision)
         for collection in self._collections.values():
             while collection.history and collection.history[0].revision <= revision:
                 collection.history.popleft()
@@ -327,6 +367,8 @@ class Storage:
         if isinstance(step, Unchanged):
             return Guard(step.stored.key, step.stored.revision)
         value = msgspec.json.encode(step.object)
+        if len(value) > OBJECT_BYTES and isinstance(step, Write):
+            raise TooLargeError(len(value))
         if self._sensitive(step.key.resource):
             value = self._sealer.seal(value, "/".join(step.key).encode())
         if isinstance(step, Erase):
@@ -360,6 +402,7 @@ class Storage:
 
     def _apply(self, row: Row) -> None:
         value = row.value
+        self._history.add(row.revision, len(value))
         if self._sensitive(row.key.resource):
             value = self._sealer.open(value, "/".join(row.key).encode())
         self._apply_object(row.key, row.revision, row.deleted, msgspec.json.decode(value))
@@ -400,6 +443,8 @@ class Storage:
                     await self._catch_up()
                 if self.revision - self.compacted > 2 * RETAINED:
                     await self.compact(self.revision - RETAINED)
+                if too_old := self._history.beyond(RETAINED_BYTES):
+                    await self.compact(too_old)
 
 
 def _stored(key: Key, revision: int, obj: Object) -> Stored:

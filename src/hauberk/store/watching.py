@@ -2,19 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
 from hauberk.model.kind import Kind, Object
 from hauberk.store import status
-from hauberk.store.objects import Selection, WatchType, watch_event
-from hauberk.store.storage import LaggingError, Stored, Watcher
+from hauberk.store.selection import Selection, WatchType, watch_event
+from hauberk.store.storage import Change, LaggingError, Stored, Watcher
 
 BOOKMARK_SECONDS = 15.0
 LEAST_SECONDS = 1800
 """A watch that names no end lives this long, up to twice, so that not all end at once."""
+
+CHUNK_BYTES = 256 * 1024
 
 Encode = Callable[[WatchType, Stored], bytes]
 
@@ -47,6 +49,23 @@ def encode_bookmark(kind: Kind, revision: int, annotations: dict[str, str] | Non
     return msgspec.json.encode({"type": "BOOKMARK", "object": obj}) + b"\n"
 
 
+def _chunks(changes: Iterable[Change], selection: Selection, encode: Encode) -> Iterator[bytes]:
+    """Events together, as far as that saves writes; a slow reader holds one chunk in memory, not all of them."""
+    pending: list[bytes] = []
+    size = 0
+    for change in changes:
+        event = watch_event(change, selection)
+        if event is None:
+            continue
+        pending.append(encode(*event))
+        size += len(pending[-1])
+        if size >= CHUNK_BYTES:
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
+
+
 async def stream(
     watcher: Watcher, request: WatchRequest, encode: Encode, current: Callable[[], int]
 ) -> AsyncIterator[bytes]:
@@ -62,10 +81,7 @@ async def stream(
         except LaggingError as error:
             yield encode_error(error)
             return
-        chunk = b"".join(
-            encode(*event) for change in changes if (event := watch_event(change, request.selection))
-        )
-        if chunk:
+        for chunk in _chunks(changes, request.selection, encode):
             yield chunk
         if request.bookmarks and now >= bookmark_at:
             yield encode_bookmark(request.kind, revision)

@@ -84,14 +84,16 @@ def linked_namespaces() -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def program(namespace: str) -> AsyncIterator[None]:
+async def program(namespace: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The system's Python with `arguments`, as the pod's program would run."""
     process = await asyncio.create_subprocess_exec(
         "ip", "netns", "exec", namespace, "setpriv", "--reuid=65534", "--clear-groups",
-        "/usr/bin/python3", "-c", PROGRAM,
+        "/usr/bin/python3", "-u", *arguments,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        yield
+        yield process
     finally:
         process.kill()
         await process.wait()
@@ -180,7 +182,7 @@ async def two_hops(
     async with (
         control_plane(registry, folder / "client", authority, IDENTITIES["front"]) as outbound,
         control_plane(registry, folder / "server", authority, IDENTITIES["web"]) as inbound,
-        program(server),
+        program(server, "-c", PROGRAM),
         start_proxy(front, outbound.path, folder / "client", namespace=client) as one,
         start_proxy(web, inbound.path, folder / "server", namespace=server) as other,
     ):

@@ -14,9 +14,10 @@ use hauberk_config::fault::{AbortStatus, Fault, FaultAbort, FaultDelay, Fraction
 use hauberk_config::matcher::{QueryMatch, QueryMatcher};
 use hauberk_config::route::{
     AppendAction, BackOff, ClusterTarget, CorsPolicy, DirectResponse, FilterOverride, Forward,
-    HashPolicy, HashSource, HeaderAddition, HeaderMutations, HostRewrite, Mirror, Overrides,
-    PathMatch, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme, RequireTls, RetryOn,
-    RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
+    HEADER_COMMANDS, HashPolicy, HashSource, HeaderAddition, HeaderMutations, HostRewrite, Mirror,
+    Overrides, PathMatch, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
+    RequireTls, RetryOn, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch,
+    VirtualHost, WeightedCluster,
 };
 
 use super::rbac;
@@ -30,7 +31,6 @@ const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
-const DIRECT_BODY: u32 = 4096;
 
 pub fn route_configuration(told: &route::RouteConfiguration) -> Decoded<RouteConfiguration> {
     if told.vhds.is_some() || !told.cluster_specifier_plugins.is_empty() {
@@ -55,8 +55,6 @@ pub fn route_configuration(told: &route::RouteConfiguration) -> Decoded<RouteCon
         )?,
         ignore_port_in_host: told.ignore_port_in_host_matching,
         most_specific_headers_win: told.most_specific_header_mutations_wins,
-        max_direct_response_body: number(told.max_direct_response_body_size_bytes.as_ref())
-            .unwrap_or(DIRECT_BODY),
         overrides: overrides(&told.typed_per_filter_config)?,
         mirrors: mirrors(&told.request_mirror_policies)?,
     })
@@ -107,10 +105,6 @@ fn virtual_host(told: &route::VirtualHost) -> Decoded<VirtualHost> {
             .map(retry_policy)
             .transpose()?
             .map(Arc::new),
-        hedge_on_per_try_timeout: told
-            .hedge_policy
-            .as_ref()
-            .is_some_and(|hedge| hedge.hedge_on_per_try_timeout),
         include_attempt_count_in_request: told.include_request_attempt_count,
         include_attempt_count_in_response: told.include_attempt_count_in_response,
         overrides: overrides(&told.typed_per_filter_config)?,
@@ -406,7 +400,6 @@ fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {
         on,
         retries: number(told.num_retries.as_ref()).unwrap_or(1),
         per_try_timeout: limit(told.per_try_timeout.as_ref())?,
-        per_try_idle_timeout: limit(told.per_try_idle_timeout.as_ref())?,
         status_codes,
         response_headers: header_matchers(&told.retriable_headers)?,
         request_headers: header_matchers(&told.retriable_request_headers)?,
@@ -465,6 +458,16 @@ fn mutations(
 fn addition(told: &core::HeaderValueOption) -> Decoded<HeaderAddition> {
     use core::header_value_option::HeaderAppendAction as A;
     let header = required(told.header.as_ref(), "header")?;
+    let commands = header.value.split('%').skip(1).step_by(2);
+    for command in commands.filter(|command| !command.is_empty()) {
+        if !HEADER_COMMANDS.contains(&command) {
+            return Err(format!(
+                "header {}: expected %COMMAND% to be one of {}, found {command:?}",
+                header.key,
+                HEADER_COMMANDS.join(", ")
+            ));
+        }
+    }
     let action = match A::try_from(told.append_action) {
         Ok(A::AppendIfExistsOrAdd) => AppendAction::AppendOrAdd,
         Ok(A::AddIfAbsent) => AppendAction::AddIfAbsent,

@@ -31,6 +31,12 @@ def admit_metadata(new: ObjectMeta, old: ObjectMeta | None, name_rule: NameRule)
         )
     for index, finalizer in enumerate(new.finalizers):
         yield from qualified_name(finalizer, f"metadata.finalizers[{index}]")
+    for index, owner in enumerate(new.owner_references):
+        for name in ("api_version", "kind", "name", "uid"):
+            if not getattr(owner, name):
+                yield required(
+                    f"metadata.ownerReferences[{index}].{name.replace('_v', 'V')}", "may not be empty"
+                )
     controllers = [owner for owner in new.owner_references if owner.controller]
     if len(controllers) > 1:
         yield invalid(

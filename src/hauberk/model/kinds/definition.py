@@ -100,6 +100,13 @@ def _typed(
     return check
 
 
+def admit_metadata_alone(new: Object, old: Object | None) -> list[FieldError]:
+    """The rules on metadata, for kinds that have no others; metadata must be well-formed."""
+    metadata = parse(ObjectMeta, new.get("metadata") or {})
+    old_metadata = None if old is None else parse(ObjectMeta, old.get("metadata") or {})
+    return list(admit_metadata(metadata, old_metadata, dns_subdomain))
+
+
 def column(
     name: str, path: str, *, type: str = "string", wide: bool = False, description: str = ""
 ) -> Column:
