@@ -18,6 +18,7 @@ mod state;
 mod sys;
 mod terminal;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,7 +49,8 @@ pub fn main() -> ExitCode {
     match command(std::env::args().skip(1).collect()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("hauberk-sandbox: {error}");
+            // Not `eprintln!`, which panics when this leads to a full disk.
+            let _ = writeln!(std::io::stderr(), "hauberk-sandbox: {error}");
             ExitCode::from(FAILED)
         }
     }

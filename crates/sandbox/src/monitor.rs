@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Result};
 use crate::init::{self, Channels};
 use crate::log::{Log, Stream};
 use crate::spec::{ID_RANGE, Spec};
-use crate::state::{State, now};
+use crate::state::{Room, State, now};
 use crate::sys;
 
 /// Ends an error text in a report.
@@ -29,6 +29,7 @@ const STATUS_FOLLOWS: u8 = 0;
 pub fn run(spec_path: &Path) -> Result<u8> {
     let spec = Spec::read(spec_path)?;
     let started_at = now();
+    let room = Room::take(&spec.state)?;
     let ending = supervise(&spec, spec_path, &started_at).unwrap_or_else(|error| Ending {
         exit_code: 128,
         signal: 0,
@@ -37,17 +38,18 @@ pub fn run(spec_path: &Path) -> Result<u8> {
     });
     let code = u8::try_from(ending.exit_code).unwrap_or(u8::MAX);
     if !ending.message.is_empty() {
-        eprintln!("hauberk-sandbox: {}", ending.message);
+        // Where this goes may be on a full disk; the state says it too.
+        let _ = writeln!(std::io::stderr(), "hauberk-sandbox: {}", ending.message);
     }
-    State::Exited {
+    let exited = State::Exited {
         exit_code: ending.exit_code,
         signal: ending.signal,
         started_at,
         finished_at: now(),
         reason: ending.reason.into(),
         message: ending.message,
-    }
-    .write(&spec.state)?;
+    };
+    room.write(&exited)?;
     // The socket goes last: while it is there, somebody answers or the state tells.
     let _ = std::fs::remove_file(&spec.control);
     Ok(code)
@@ -280,18 +282,11 @@ impl Watch<'_> {
         let count = file
             .read(&mut bytes)
             .context(|| "read the program's output".into())?;
-        let written = if count == 0 {
+        if count == 0 {
             self.open[index] = false;
-            stream.finish(&mut self.log)
+            stream.finish(&mut self.log);
         } else {
-            stream.feed(&mut self.log, &bytes[..count])
-        };
-        if let Err(error) = written {
-            // A full disk costs log lines, never the program.
-            eprintln!(
-                "hauberk-sandbox: {}",
-                Error::io("write the log", &self.spec.log, &error)
-            );
+            stream.feed(&mut self.log, &bytes[..count]);
         }
         Ok(())
     }
@@ -304,12 +299,7 @@ impl Watch<'_> {
                 self.pump(index)?;
             }
             let (_, stream) = &mut self.streams[index];
-            if let Err(error) = stream.finish(&mut self.log) {
-                eprintln!(
-                    "hauberk-sandbox: {}",
-                    Error::io("write the log", &self.spec.log, &error)
-                );
-            }
+            stream.finish(&mut self.log);
         }
         Ok(())
     }

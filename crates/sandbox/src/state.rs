@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,6 +52,43 @@ impl State {
             fs::rename(&temporary, path)
         })();
         written.map_err(|e| Error::io("write the state", path, &e))
+    }
+}
+
+/// Room on disk for a container's last state, taken before it starts: a disk that fills up costs no exit code.
+pub struct Room {
+    file: File,
+    place: PathBuf,
+    state: PathBuf,
+}
+
+impl Room {
+    const BYTES: usize = 4096;
+
+    pub fn take(state: &Path) -> Result<Self> {
+        let place = state.with_extension("end");
+        let made = (|| {
+            let mut file = File::create(&place)?;
+            file.write_all(&[b' '; Self::BYTES])?;
+            file.sync_data()?;
+            Ok(file)
+        })();
+        let file = made.map_err(|e| Error::io("take room for the exit code at", &place, &e))?;
+        let state = state.to_owned();
+        Ok(Room { file, place, state })
+    }
+
+    /// Replaces the state as one step. The text is written over the room; what is left of it are spaces, as JSON allows.
+    pub fn write(&self, state: &State) -> Result<()> {
+        let mut text = serde_json::to_vec(state).map_err(|e| Error::new(format!("state: {e}")))?;
+        if text.len() < Self::BYTES {
+            text.resize(Self::BYTES, b' ');
+        }
+        self.file
+            .write_all_at(&text, 0)
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| fs::rename(&self.place, &self.state))
+            .map_err(|e| Error::io("write the state", &self.state, &e))
     }
 }
 
