@@ -1,6 +1,8 @@
-"""What a real kubectl does in a running pod: sit at a terminal in it."""
+"""What a real kubectl does in a running pod: sit at a terminal in it, listen to it, reach its ports."""
 
+import concurrent.futures
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -9,6 +11,7 @@ import struct
 import subprocess
 import termios
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,13 +20,18 @@ from instance_testing.instance import TestInstance, instance
 
 pytestmark = pytest.mark.root
 
+PROGRAM = """
+cd /tmp && head -c 5000000 /dev/urandom >large && sha256sum <large >sum
+python3 -m http.server 8080 --bind 127.0.0.1 >/dev/null 2>&1 &
+while :; do echo to output; echo to error >&2; sleep 0.2; done
+"""
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": "shell", "namespace": "default"},
     "spec": {
         "terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "shell", "image": "host", "command": ["/bin/sleep", "infinity"]}],
+        "containers": [{"name": "shell", "image": "host", "command": ["/bin/sh", "-c", PROGRAM]}],
     },
 }
 
@@ -139,3 +147,46 @@ def test_a_window_that_is_closed_ends_what_ran_in_it(house: TestInstance) -> Non
         "exec", "shell", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
     ):
         assert time.monotonic() < deadline
+
+
+def kubectl(house: TestInstance, *arguments: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"KUBECONFIG": str(house.state / "admin.kubeconfig")}
+    return subprocess.Popen(
+        ["kubectl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_attach_gives_what_the_program_says_from_now_on(house: TestInstance) -> None:
+    process = kubectl(house, "attach", "shell")
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "to output\n"
+        while (line := process.stderr.readline()) != "to error\n":
+            assert "to error" in line or "see a command prompt" in line, line
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_port_of_the_pod_is_forwarded(house: TestInstance) -> None:
+    process = kubectl(house, "port-forward", "pod/shell", ":8080", ":8081")
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        ports: dict[str, int] = {}
+        while len(ports) < 2:
+            said = process.stdout.readline().split()
+            ports[said[-1]] = int(said[2].rsplit(":", 1)[1])
+        served, refused = ports["8080"], ports["8081"]
+        total = urllib.request.urlopen(f"http://127.0.0.1:{served}/sum", timeout=20).read()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            url = f"http://127.0.0.1:{served}/large"
+            for body in pool.map(lambda _: urllib.request.urlopen(url, timeout=60).read(), range(4)):
+                assert hashlib.sha256(body).hexdigest() == total.decode().split()[0]
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{refused}/", timeout=20)
+        assert "cannot reach port 8081" in process.stderr.readline()
+    finally:
+        process.kill()
+        process.wait()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from hauberk.identity.authority import CertificateAuthority
@@ -154,3 +155,38 @@ async def test_an_svid_that_is_not_valid_by_this_clock_is_refused_and_asked_for_
     assert source.current is None
     assert source.failure is not None
     assert "clocks" in source.failure
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=7), timedelta(hours=-7), timedelta(minutes=-5)])
+async def test_a_clock_that_is_set_is_followed_within_seconds(tmp_path: Path, step: timedelta) -> None:
+    """In either direction: an SVID of another time proves nothing to anybody."""
+    time = [datetime(2030, 1, 1, tzinfo=UTC)]
+    slept = 0.0
+    authority = CertificateAuthority.open(tmp_path, generate_sealer(), lambda: time[0], trust_domain=DOMAIN)
+    time[0] += timedelta(days=1)  # the CA is older than the step
+
+    async def sleep(seconds: float) -> None:
+        nonlocal slept
+        time[0] += timedelta(seconds=seconds)
+        slept += seconds
+        await asyncio.sleep(0)
+
+    issuer = Signing(authority, lambda: time[0], wanted=2)
+    source = SvidSource(
+        issuer, DOMAIN.workload("bank", "web"), "uid", authority.watched_bundles, lambda: time[0], sleep=sleep
+    )
+    task = asyncio.create_task(source.run())
+    try:
+        first = (await source.ready()).svid
+        slept = 0.0
+        time[0] += step
+        assert not first.validity.contains(time[0])
+        async with asyncio.timeout(20):
+            await issuer.enough.wait()
+            while (await source.ready()).svid is first:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert slept <= 11
+        assert (await source.ready()).svid.validity.contains(time[0])
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -385,3 +385,106 @@ async def test_a_node_renews_its_lease_and_takes_back_what_was_said_of_it(house:
             house.client.put(NODE, node)
             while not ready(house.client.objects["nodes", "", "n"]):
                 await asyncio.sleep(0.01)
+
+
+def status_of(pod: Object, name: str) -> dict[str, Any]:
+    status = pod.get("status", {})
+    known = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
+    return next((each for each in known if each["name"] == name), {"state": {}})
+
+
+async def test_hooks_run_after_the_start_and_before_the_stop(house: House, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    hooks = {
+        "postStart": {"exec": {"command": ["/bin/sh", "-c", f"sleep 0.3; echo started >> {said}"]}},
+        "preStop": {"exec": {"command": ["/bin/sh", "-c", f"echo stopping >> {said}"]}},
+    }
+    program = f"trap 'echo stopped >> {said}; exit 0' TERM; while :; do sleep 0.05; done"
+    async with house.agent():
+        house.add("p", "/bin/sh", "-c", program, container={"lifecycle": hooks})
+        await house.until("p", ready)
+        assert said.read_text() == "started\n", "ready only when its hook has ended"
+        await house.client.delete(POD, "ns", "p")
+        await house.gone("p")
+    assert said.read_text().split() == ["started", "stopping", "stopped"]
+
+
+async def test_a_failed_start_hook_stops_the_container_and_a_slow_stop_hook_has_the_grace_only(
+    house: House,
+) -> None:
+    failing = {"lifecycle": {"postStart": {"exec": {"command": ["/bin/false"]}}}}
+    slow = {"lifecycle": {"preStop": {"sleep": {"seconds": 600}}}}
+    async with house.agent():
+        house.add("bad", "/bin/sleep", "600", container=failing, restartPolicy="Never")
+        pod = await house.until("bad", lambda pod: pod.get("status", {}).get("phase") == "Failed")
+        assert container(pod)["state"]["terminated"]["exitCode"] == 143
+        house.add("slow", "/bin/sleep", "600", container=slow, terminationGracePeriodSeconds=1)
+        await house.until("slow", ready)
+        await house.client.delete(POD, "ns", "slow", grace_period_seconds=1)
+        await house.gone("slow")
+    reasons = {obj.get("reason") for key, obj in house.client.objects.items() if key[0] == "events"}
+    assert "FailedPostStartHook" in reasons
+
+
+async def test_a_sidecar_starts_before_the_program_and_ends_after_it(house: House, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    loop = f"trap 'echo sidecar ends >> {said}; exit 0' TERM; echo sidecar >> {said}; while :; do sleep 0.05; done"
+    sidecar = {
+        "name": "side", "image": "host", "command": ["/bin/sh", "-c", loop], "restartPolicy": "Always",
+        "startupProbe": {"exec": {"command": ["/bin/sh", "-c", f"sleep 0.3; echo probed >> {said}"]}},
+    }  # fmt: skip
+    init = {"name": "init", "image": "host", "command": ["/bin/sh", "-c", f"echo init >> {said}"]}
+    async with house.agent():
+        house.add(
+            "job", "/bin/sh", "-c", f"echo program >> {said}; sleep 0.2; exit 0",
+            restartPolicy="Never", initContainers=[sidecar, init],
+        )  # fmt: skip
+        pod = await house.until("job", lambda pod: pod.get("status", {}).get("phase") == "Succeeded")
+        assert "terminated" in status_of(pod, "side")["state"]
+    assert said.read_text().splitlines() == ["sidecar", "probed", "init", "program", "sidecar ends"]
+
+
+async def test_a_sidecar_that_dies_starts_again_beside_the_program(house: House) -> None:
+    sidecar = {
+        "name": "side",
+        "image": "host",
+        "command": ["/bin/sh", "-c", "sleep 0.3; exit 1"],
+        "restartPolicy": "Always",
+    }
+    async with house.agent():
+        house.add("p", "/bin/sleep", "600", initContainers=[sidecar])
+        pod = await house.until(
+            "p",
+            lambda pod: (
+                status_of(pod, "side").get("restartCount", 0) >= 1 and pod["status"]["phase"] == "Running"
+            ),
+        )
+        assert container(pod)["restartCount"] == 0
+
+
+async def test_a_pod_past_its_deadline_fails(house: House) -> None:
+    async with house.agent():
+        house.add("late", "/bin/sleep", "600", activeDeadlineSeconds=1, terminationGracePeriodSeconds=1)
+        pod = await house.until("late", lambda pod: pod.get("status", {}).get("phase") == "Failed")
+        assert pod["status"]["reason"] == "DeadlineExceeded"
+        async with asyncio.timeout(10):
+            while netns.names(f"hbk-{house.settings.instance}-pod-"):
+                await asyncio.sleep(0.01)
+    async with house.agent():
+        pod = house.client.objects["pods", "ns", "late"]
+        assert pod["status"]["phase"] == "Failed", "a new agent leaves it so"
+
+
+async def test_after_a_restart_of_the_machine_init_containers_run_again(house: House, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    init = {"name": "init", "image": "host", "command": ["/bin/sh", "-c", f"echo init >> {said}"]}
+    async with house.agent():
+        house.add("p", "/bin/sh", "-c", f"echo program >> {said}; exec sleep 600", initContainers=[init])
+        await house.until("p", ready)
+    await clean_up(
+        house.settings, house.driver
+    )  # what a restart of the machine takes: processes, namespaces, RUN
+    async with house.agent():
+        pod = await house.until("p", lambda pod: container(pod).get("restartCount") == 1 and ready(pod))
+        assert status_of(pod, "init")["restartCount"] == 1
+    assert said.read_text().split() == ["init", "program"] * 2

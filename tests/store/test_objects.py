@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hauberk.model.kinds import CONFIG_MAP, NAMESPACE, SERVICE
+from hauberk.model.kinds import CONFIG_MAP, JOB, NAMESPACE, SERVICE
 from hauberk.store.client import ApiError, Event
 from hauberk.store.http_client import HttpClient
 from hauberk.store.informer import Informer
@@ -97,3 +97,34 @@ async def test_services_have_addresses_of_their_own(bank: HttpClient) -> None:
     await bank.delete(SERVICE, "bank", "a")
     again = await bank.create(SERVICE, service("b", clusterIP=address))
     assert again["spec"]["clusterIPs"] == [address]
+
+
+def job(name: str, **spec: Any) -> dict[str, Any]:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "host", "command": ["/bin/true"]}]}
+    template = {"metadata": {"labels": {"app": "pay"}}, "spec": pod}
+    return {"metadata": {"name": name, "namespace": "bank"}, "spec": {"template": template} | spec}
+
+
+async def test_a_job_selects_its_own_pods_by_its_uid(bank: HttpClient) -> None:
+    made = await bank.create(JOB, job("pay"))
+    uid = made["metadata"]["uid"]
+    assert made["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    assert made["spec"]["template"]["metadata"]["labels"] == {
+        "app": "pay",
+        "batch.kubernetes.io/controller-uid": uid,
+        "batch.kubernetes.io/job-name": "pay",
+        "controller-uid": uid,
+        "job-name": "pay",
+    }
+    made["spec"]["selector"]["matchLabels"] = {"app": "other"}
+    with pytest.raises(ApiError) as refused:
+        await bank.update(JOB, made)
+    assert refused.value.code == 422
+    assert "spec.selector" in refused.value.message
+
+
+async def test_a_job_with_a_selector_of_the_users_own_keeps_it(bank: HttpClient) -> None:
+    selector = {"matchLabels": {"app": "pay"}}
+    made = await bank.create(JOB, job("pay", manualSelector=True, selector=selector))
+    assert made["spec"]["selector"] == selector
+    assert made["spec"]["template"]["metadata"]["labels"] == {"app": "pay"}

@@ -289,3 +289,22 @@ def test_a_changed_root_is_published() -> None:
     held = {"metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": "OLD"}}
     (action,) = namespace.reconcile(namespace.Observed({"metadata": {"name": "bank"}}, held), "NEW")
     assert action.object["data"] == {"ca.crt": "NEW"}
+
+
+def test_a_claim_for_one_pod_is_refused_to_a_second() -> None:
+    def using(number: int, **meta: Any) -> dict[str, Any]:
+        found = pod(number, **meta)
+        found["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+        return found
+
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOncePod"], "volumeName": "v"}}
+    node = {"metadata": {"name": "one"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    waiting = using(2)
+    del waiting["spec"]["nodeName"]
+    first = using(1)
+    seen = scheduler.Observed(waiting, [node], [first], {"data": claim})
+    said = [action for action in scheduler.reconcile(seen, NOW) if isinstance(action, Emit)]
+    assert "ReadWriteOncePod" in said[0].message
+    assert not any(isinstance(action, Bind) for action in scheduler.reconcile(seen, NOW))
+    first["status"]["phase"] = "Succeeded"
+    assert any(isinstance(action, Bind) for action in scheduler.reconcile(seen, NOW))

@@ -32,6 +32,11 @@ class Credential:
         lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         return leaf.not_valid_before_utc + lifetime * 2 / 3
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether to renew it: its time is nearly over, or has not come yet since the clock was set back."""
+        leaf = x509.load_pem_x509_certificate(self.chain)
+        return now >= self.renew_at or now < leaf.not_valid_before_utc
+
 
 def serving_credential(authority: CertificateAuthority, host: str) -> Credential:
     """For the API's and the gRPC port, at `host` and under the names that pods know it by."""

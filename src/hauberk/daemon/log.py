@@ -4,6 +4,8 @@ import logging
 import sys
 import time
 
+from hauberk.repeated import OnceASecond
+
 
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -19,4 +21,5 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("asyncio").addFilter(OnceASecond())
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

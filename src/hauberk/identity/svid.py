@@ -26,8 +26,8 @@ LEAST_WAIT = 0.5
 """Seconds between two renewals, however short the life that the CA grants."""
 FIRST_RETRY = 1.0
 LONGEST_RETRY = 60.0
-LONGEST_SLEEP = 60.0
-"""Seconds. So that a clock that was stepped is noticed."""
+LONGEST_SLEEP = 5.0
+"""Seconds, after which a clock that was stepped is noticed: until then nobody believes an SVID of another time."""
 
 
 class InvalidSvidError(ValueError):
@@ -204,7 +204,7 @@ class SvidSource:
             self._identity.set(Identity(svid, await self._bundles.get()))
             log.info("%s: SVID %s until %s", self.spiffe_id, svid.serial_hex, svid.validity.not_after)
             await self._sleep(LEAST_WAIT)
-            await self._wait_until(renew_at(svid.validity, self._jitter))
+            await self._wait_until(renew_at(svid.validity, self._jitter), svid.validity)
 
     async def _issue(self) -> X509Svid:
         key = generate_key()
@@ -234,8 +234,9 @@ class SvidSource:
         self.failure = str(error)
         log.warning("%s: no new SVID: %s; %s", self.spiffe_id, error, kept)
 
-    async def _wait_until(self, due: datetime) -> None:
-        while (left := (due - self._clock()).total_seconds()) > 0:
+    async def _wait_until(self, due: datetime, validity: Validity) -> None:
+        """Returns at once, too, when the clock was set to where the SVID is not valid yet."""
+        while (left := (due - (now := self._clock())).total_seconds()) > 0 and validity.contains(now):
             await self._sleep(min(left, LONGEST_SLEEP))
 
 

@@ -27,6 +27,7 @@ from hauberk.node.proxy_driver import HauberkProxy, ProxyDriver, ProxyName
 from hauberk.node.record_store import RecordStore
 from hauberk.node.sandbox import SandboxDriver
 from hauberk.node.settings import DEFAULT_POD_CIDR, Settings
+from hauberk.repeated import OnceASecond
 from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import KubeconfigError, read_kubeconfig
 
@@ -86,6 +87,7 @@ def main(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("asyncio").addFilter(OnceASecond())
     try:
         network = IPv4Network(pod_cidr)
     except ValueError as error:

@@ -17,6 +17,7 @@ from hauberk.store.informer import Informer
 
 log = logging.getLogger(__name__)
 ANNOUNCE_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 
 
 class Agent:
@@ -101,13 +102,20 @@ class Agent:
             record = self._records.get(uid) or pod_record.allocate(
                 self._node.settings, pod, self._records.values()
             )
-        except NoAddressLeftError as error:
+        except (NoAddressLeftError, OSError) as error:
             self._node.events.tell(pod, "FailedCreatePodSandBox", str(error), warning=True)
-            log.error("%s", error)
+            log.error("%s/%s: %s", pod["metadata"]["namespace"], pod["metadata"]["name"], error)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look_again, uid)
             return None
         self._records[uid] = record
         worker = self.pods[uid] = PodWorker(self._node, record, pod)
         return worker
+
+    def _look_again(self, uid: str) -> None:
+        """At a pod that could not be taken in: there may be an address, or room on the disk, by now."""
+        for pod in self._informer.cache.values():
+            if pod["metadata"]["uid"] == uid and uid not in self.pods:
+                self._see(Event("MODIFIED", pod))
 
     def _begin(self, uid: str, worker: PodWorker) -> None:
         record = worker.record

@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from hauberk.node import container_log, container_spec, exec_stream
+from hauberk.node import attach_stream, container_log, container_spec, exec_stream, port_forward
 from hauberk.node.agent import Agent
 from hauberk.node.container_worker import ContainerWorker
 from hauberk.node.metrics import MetricsHistory
@@ -39,6 +40,8 @@ class Api:
                 web.get("/pods", self._pods),
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._logs),
                 web.get("/exec/{namespace}/{pod}/{container}", self._exec),
+                web.get("/attach/{namespace}/{pod}/{container}", self._attach),
+                web.get("/portForward/{namespace}/{pod}", self._port_forward),
                 web.get("/hauberk/v1/records", self._list_records),
                 web.get("/hauberk/v1/tap", self._tap),
                 web.get("/hauberk/v1/edges", self._edges),
@@ -92,16 +95,12 @@ class Api:
             file = pod.run_folder / "proxy.log"
             return web.Response(text=file.read_text(errors="replace") if file.exists() else "")
 
-        def ended() -> bool:
-            state = self._node.driver.state(driver_folder)
-            return state is None or state.phase == "exited"
-
         answer = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         await answer.prepare(request)
         tail = request.query.get("tailLines")
         async for text in container_log.read(
             file,
-            ended=ended,
+            ended=lambda: self._has_ended(driver_folder),
             follow=_flag(request, "follow"),
             tail=int(tail) if tail and tail.isdecimal() else None,
             timestamps=_flag(request, "timestamps"),
@@ -109,6 +108,10 @@ class Api:
             await answer.write(text)
         await answer.write_eof()
         return answer
+
+    def _has_ended(self, folder: Path) -> bool:
+        state = self._node.driver.state(folder)
+        return state is None or state.phase == "exited"
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:
         pod, container = self._container(request)
@@ -121,6 +124,19 @@ class Api:
         return await exec_stream.serve(
             request, self._node.driver, folder, command, terminal=_flag(request, "tty")
         )
+
+    async def _attach(self, request: web.Request) -> web.StreamResponse:
+        pod, container = self._container(request)
+        if container.progress.state is None or container.progress.state.phase != "running":
+            raise web.HTTPBadRequest(text=f"container {container.progress.name} is not running")
+        folder = container_spec.folder(
+            self._node.settings, pod.record.uid, container.progress.name, container.progress.attempt
+        )
+        return await attach_stream.serve(request, folder / "log", lambda: self._has_ended(folder))
+
+    async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        pod = self._pod(request)
+        return await port_forward.serve(request, pod.network.pod, pod.record.address)
 
     async def _list_records(self, request: web.Request) -> web.Response:
         self._check_records()

@@ -23,6 +23,8 @@ async def run(*arguments: str, text: str = "", allowed: Sequence[int] = (0,)) ->
         )
     except FileNotFoundError as error:
         raise CommandError(f"{arguments[0]}: not installed; scripts/install-packages installs it") from error
+    except OSError as error:
+        raise CommandError(f"{arguments[0]}: cannot be started: {error}") from error
     output, said = await process.communicate(text.encode())
     if process.returncode not in allowed:
         words = said.decode(errors="replace").strip() or "no message"

@@ -44,12 +44,28 @@ async def read(
     timestamps: bool = False,
 ) -> AsyncIterator[bytes]:
     """The log from its beginning, or its last `tail` lines; with `follow` until the container has ended."""
+    async for some in _blocks(file, ended=ended, follow=follow, tail=tail):
+        yield b"".join(text(line, timestamps) for line in some)
+
+
+async def lines(
+    file: Path, *, ended: Callable[[], bool], follow: bool = False, tail: int | None = None
+) -> AsyncIterator[bytes]:
+    """The same line by line, as they stand in the file."""
+    async for some in _blocks(file, ended=ended, follow=follow, tail=tail):
+        for line in some:
+            yield line
+
+
+async def _blocks(
+    file: Path, *, ended: Callable[[], bool], follow: bool, tail: int | None
+) -> AsyncIterator[list[bytes]]:
     position = _Position(file, tail)
     while True:
         # Asked before reading: what a container wrote before its end is in the file by then.
         last = not follow or ended()
-        while lines := position.next():
-            yield b"".join(text(line, timestamps) for line in lines)
+        while some := position.next():
+            yield some
         if last:
             return
         await asyncio.sleep(POLL_SECONDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hauberk.model.kind import Object
-from hauberk.node import container_spec, probe
+from hauberk.node import container_spec, hook, probe
 from hauberk.node.container_spec import ImageRefusedError
 from hauberk.node.driver import ContainerSpec, ContainerState, DriverError
 from hauberk.node.environment import ConfigurationError
@@ -20,6 +20,8 @@ from hauberk.node.pod_status import RESET_AFTER, ContainerProgress, back_off, re
 
 log = logging.getLogger(__name__)
 KEPT_STARTS = 2
+LEAST_GRACE = 2.0
+HOOK_SECONDS = 3600.0
 CONFIGURATION_RETRY_SECONDS = 2.0
 
 Build = Callable[[Mapping[str, Any], int], Awaitable[ContainerSpec]]
@@ -31,7 +33,7 @@ class ContainerWorker:
 
     def __init__(
         self, node: Node, record: PodRecord, pod: Object, container: Mapping[str, Any], policy: str,
-        build: Build, changed: Callable[[], None],
+        build: Build, changed: Callable[[], None], *, sidecar: bool = False,
     ) -> None:  # fmt: skip
         self._node = node
         self._record = record
@@ -41,8 +43,10 @@ class ContainerWorker:
         self._build = build
         self._changed = changed
         self._namespace = node.network.of(record.uid, record.ip, record.gateway).pod
-        self.progress = ContainerProgress(container["name"], container.get("image") or "")
-        self._stopping: asyncio.Future[None] | None = None
+        self.progress = ContainerProgress(container["name"], container.get("image") or "", sidecar=sidecar)
+        self.begun = asyncio.Event()
+        """Set once it has started for the first time: what comes after a sidecar may start."""
+        self._stopping: asyncio.Future[ContainerState] | None = None
         self._recall()
 
     async def run(self) -> None:
@@ -50,6 +54,7 @@ class ContainerWorker:
         while True:
             if self.progress.state is None:
                 await self._start()
+                await self._after_start()
             ended = await self._follow()
             if not restarts(self._policy, ended):
                 return
@@ -59,16 +64,22 @@ class ContainerWorker:
         """SIGTERM, then SIGKILL after `grace` seconds; returns when the container has ended."""
         if not self.progress.running:
             return
-        if grace > 0:
-            await self._node.driver.signal(self._folder, signal.SIGTERM)
-        waiting = asyncio.ensure_future(self._node.driver.wait(self._folder))
-        try:
-            async with asyncio.timeout(grace):
-                self.progress.state = await asyncio.shield(waiting)
-        except TimeoutError:
-            await self._node.driver.signal(self._folder, signal.SIGKILL)
-            self.progress.state = await waiting
+        self.progress.state = await self._end(grace)
         self._set(ready=False)
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether it is to run, now or again."""
+        state = self.progress.state
+        return state is None or state.phase == "running" or restarts(self._policy, state)
+
+    def again(self) -> None:
+        """A further start from the beginning, as when the pod's namespaces are gone after a restart of the machine."""
+        if self.progress.state is not None:
+            self.progress.last, self.progress.state = self.progress.state, None
+            self.progress.attempt += 1
+            self.progress.started = self.progress.ready = False
+            self.progress.waiting = ("ContainerCreating", "")
 
     @property
     def _folder(self) -> Path:
@@ -88,7 +99,7 @@ class ContainerWorker:
             )
         if self.progress.running and (before := self._told()):
             # Its probes have not been made yet by this agent: what the last one knew holds until they are.
-            self.progress.started = bool(before.get("started"))
+            self.progress.started = self.progress.begun = bool(before.get("started"))
             self.progress.ready = bool(before.get("ready"))
 
     def _told(self) -> Mapping[str, Any] | None:
@@ -114,6 +125,10 @@ class ContainerWorker:
             except DriverError as error:
                 self._wait_for("RunContainerError", str(error), "Failed")
                 await asyncio.sleep(back_off(0))
+            except OSError as error:
+                # As when the disk is full or no descriptor is left: it goes on once there is room.
+                self._wait_for("RunContainerError", str(error), "Failed")
+                await asyncio.sleep(CONFIGURATION_RETRY_SECONDS)
         self._tell("Started", f"Started container {self.progress.name}")
 
     async def _follow(self) -> ContainerState:
@@ -122,8 +137,10 @@ class ContainerWorker:
         ending = asyncio.ensure_future(self._node.driver.wait(self._folder))
         probing = asyncio.ensure_future(self._probe())
         if not self._container.get("startupProbe"):
-            self.progress.started = True
+            self._has_started()
             self.progress.ready = self.progress.ready or not self._container.get("readinessProbe")
+        if self.progress.started:
+            self.begun.set()
         self._changed()
         try:
             await asyncio.wait({ending, probing}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +169,7 @@ class ContainerWorker:
                 await succeeded.wait()
             finally:
                 checking.cancel()
-            self.progress.started = True
+            self._has_started()
             self._set(ready=not self._container.get("readinessProbe"))
         async with asyncio.TaskGroup() as group:
             if readiness := self._container.get("readinessProbe"):
@@ -187,14 +204,41 @@ class ContainerWorker:
         if self._stopping is None or self._stopping.done():
             self._stopping = asyncio.ensure_future(self._end(grace))
 
-    async def _end(self, grace: float) -> None:
-        folder = self._folder
-        await self._node.driver.signal(folder, signal.SIGTERM)
+    async def _end(self, grace: float) -> ContainerState:
+        """`preStop` and SIGTERM, and SIGKILL when `grace` seconds are over; none of the first two without any."""
+        folder, loop = self._folder, asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        if grace > 0:
+            if (problem := await self._hook("preStop", grace)) is not None:
+                self._tell("FailedPreStopHook", f"preStop: {problem}", warning=True)
+            await self._node.driver.signal(folder, signal.SIGTERM)
+            # As a kubelet: a hook that took all the time leaves the program a moment.
+            deadline = max(deadline, loop.time() + LEAST_GRACE)
         try:
-            async with asyncio.timeout(grace):
-                await self._node.driver.wait(folder)
+            async with asyncio.timeout_at(deadline):
+                return await self._node.driver.wait(folder)
         except TimeoutError:
             await self._node.driver.signal(folder, signal.SIGKILL)
+            return await self._node.driver.wait(folder)
+
+    async def _after_start(self) -> None:
+        self.progress.state = self._node.driver.state(self._folder)
+        self._changed()
+        if (problem := await self._hook("postStart", HOOK_SECONDS)) is not None:
+            self._tell("FailedPostStartHook", f"postStart: {problem}; the container is stopped", warning=True)
+            await self._end(float(self._pod["spec"].get("terminationGracePeriodSeconds") or 30))
+
+    async def _hook(self, which: str, timeout: float) -> str | None:
+        handler = (self._container.get("lifecycle") or {}).get(which)
+        if not handler:
+            return None
+        return await hook.run(
+            handler, self._container, self._namespace, self._record.address, self._execute, timeout
+        )
+
+    def _has_started(self) -> None:
+        self.progress.started = self.progress.begun = True
+        self.begun.set()
 
     async def _wait_before_restart(self, ended: ContainerState) -> None:
         attempt = self.progress.attempt

@@ -27,7 +27,12 @@ class MetricsHistory:
         while True:
             began = time.monotonic()
             samples: dict[Sample, float] = {}
-            for found in await asyncio.gather(*(_scrape(admin) for admin in self._pods.glob("*/admin.sock"))):
+            try:
+                sockets = list(self._pods.glob("*/admin.sock"))
+            except OSError as error:
+                log.warning("metrics: %s; trying again", error)
+                sockets = []
+            for found in await asyncio.gather(*map(_scrape, sockets)):
                 for sample, value in found.items():
                     # Several pods of one workload count into the same edge.
                     samples[sample] = samples.get(sample, 0.0) + value

@@ -1,6 +1,7 @@
 """What a pod is served under its own identity: ADS and SDS for its proxy, Workload API and SDS for its program."""
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hauberk.model.kind import Object
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.relay import OPTIONS, DiscoveryRelay
 from hauberk.node.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class IdentityServices:
@@ -63,10 +66,13 @@ class IdentityServices:
         folder.mkdir(parents=True, exist_ok=True)
         async for identity in self.source.changes():
             file = folder / f"{identity.svid.serial_hex}.pem"
-            if not file.exists():
-                temporary = file.with_suffix(".pem~")
-                temporary.write_bytes(identity.svid.chain_pem)
-                temporary.rename(file)
+            try:
+                if not file.exists():
+                    temporary = file.with_suffix(".pem~")
+                    temporary.write_bytes(identity.svid.chain_pem)
+                    temporary.rename(file)
+            except OSError as error:
+                log.error("%s: %s; calls under this SVID cannot be explained later", file, error)
 
 
 def ca_channel(target: str, roots: bytes, certificate: bytes, key: bytes) -> grpc.aio.Channel:

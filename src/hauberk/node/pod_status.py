@@ -28,6 +28,15 @@ class ContainerProgress:
     started: bool = False
     """Its startup probe, if any, has succeeded."""
     ready: bool = False
+    sidecar: bool = False
+    """An init container that runs beside the others (`restartPolicy: Always`)."""
+    begun: bool = False
+    """It has been `started` once, in whichever of its starts."""
+
+    @property
+    def initialized(self) -> bool:
+        """Of an init container: those after it may start."""
+        return self.begun if self.sidecar else self.succeeded
 
     @property
     def succeeded(self) -> bool:
@@ -53,13 +62,20 @@ def phase(
 ) -> Literal["Pending", "Running", "Succeeded", "Failed"]:
     """The phase as a kubelet reckons it (core/v1 PodPhase)."""
     ends = [each.state for each in main if each.state is not None and each.state.phase == "exited"]
+    beside = any(each.running for each in init if each.sidecar)
     if policy == "Never" and any(
-        each.state and each.state.phase == "exited" and not each.succeeded for each in init
+        each.state and each.state.phase == "exited" and not each.succeeded and not each.sidecar
+        for each in init
     ):
         return "Failed"
-    if main and len(ends) == len(main) and (deleting or not any(restarts(policy, end) for end in ends)):
+    if (
+        main
+        and len(ends) == len(main)
+        and not beside
+        and (deleting or not any(restarts(policy, end) for end in ends))
+    ):
         return "Succeeded" if all(end.exit_code == 0 for end in ends) else "Failed"
-    if not all(each.succeeded for each in init) or any(
+    if not all(each.initialized for each in init) or any(
         each.state is None and each.last is None and each.attempt == 0 for each in main
     ):
         return "Pending"
@@ -76,17 +92,24 @@ def status(
     init: Sequence[ContainerProgress],
     main: Sequence[ContainerProgress],
     message: tuple[str, str] | None = None,
+    failed: bool = False,
 ) -> dict[str, Any]:
     """The whole `status` of a pod; conditions keep their transition time while their status stays.
 
-    `message` is a reason and message for the pod itself, as when it could not be set up.
+    `message` is a reason and message for the pod itself, as when it could not be set up; `failed` says that this
+    is the end of the pod, whatever its containers did.
     """
     spec = pod["spec"]
     policy = spec.get("restartPolicy") or "Always"
-    reached = phase(policy, init, main, deleting="deletionTimestamp" in pod["metadata"])
-    initialized = all(each.succeeded for each in init)
+    ending = "deletionTimestamp" in pod["metadata"]
+    reached = "Failed" if failed else phase(policy, init, main, deleting=ending)
+    initialized = all(each.initialized for each in init)
     finished = reached in {"Succeeded", "Failed"}
-    ready = network_ready and not finished and all(each.ready for each in main)
+    ready = (
+        network_ready
+        and not finished
+        and all(each.ready for each in [*main, *(each for each in init if each.sidecar)])
+    )
     why_not = "PodCompleted" if reached == "Succeeded" else "ContainersNotReady"
     wanted = [
         ("PodReadyToStartContainers", network_ready, ""),
@@ -110,7 +133,9 @@ def status(
     if network_ready or finished:
         result |= {"podIP": address, "podIPs": [{"ip": address}]}
     if init:
-        result["initContainerStatuses"] = [_container(each) | {"ready": each.succeeded} for each in init]
+        result["initContainerStatuses"] = [
+            _container(each) | {"ready": each.ready if each.sidecar else each.succeeded} for each in init
+        ]
     if message is not None:
         result |= {"reason": message[0], "message": message[1]}
     return result

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hauberk.model.kinds import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET
 from hauberk.node import container_spec, environment
 from hauberk.node.command import CommandError
 from hauberk.node.container_spec import ImageRefusedError
-from hauberk.node.container_worker import ContainerWorker
+from hauberk.node.container_worker import LEAST_GRACE, ContainerWorker
 from hauberk.node.driver import ContainerSpec, ContainerState
 from hauberk.node.environment import ConfigurationError, References
 from hauberk.node.events import now
+from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.pod_setup import Node, PodSetup
 from hauberk.node.pod_status import status
@@ -26,6 +28,8 @@ from hauberk.store.client import ApiError
 log = logging.getLogger(__name__)
 LEAST_WAIT, MOST_WAIT = 0.2, 10.0
 REFRESH_SECONDS = 30.0
+LOOK_SECONDS = 5.0
+"""How often a deadline is looked at: it can be changed while the pod runs."""
 
 
 class PodWorker:
@@ -42,11 +46,17 @@ class PodWorker:
         self._network_ready = False
         self._started_at = (pod.get("status") or {}).get("startTime") or now()
         self._message: tuple[str, str] | None = None
+        self._expired = False
         self._tokens: dict[str, tuple[str, float]] = {}
         self._setup = PodSetup(node, record, pod, self._proxy_restarted)
         init_policy = "Never" if self._policy == "Never" else "OnFailure"
         spec = pod["spec"]
-        self.init = [self._worker(each, init_policy) for each in spec.get("initContainers") or ()]
+        self.init = [
+            self._worker(each, "Always", sidecar=True)
+            if each.get("restartPolicy") == "Always"
+            else self._worker(each, init_policy)
+            for each in spec.get("initContainers") or ()
+        ]
         self.main = [self._worker(each, self._policy) for each in spec["containers"]]
         self.update(pod)
 
@@ -54,6 +64,10 @@ class PodWorker:
     def run_folder(self) -> Path:
         """The pod's sockets and its proxy's files."""
         return self._setup.run
+
+    @property
+    def network(self) -> PodNetwork:
+        return self._setup.network
 
     def update(self, pod: Object | None) -> None:
         """The pod as it is now in the API; None when it is there no more."""
@@ -91,8 +105,13 @@ class PodWorker:
         publishing = asyncio.create_task(self._publish_changes())
         work = asyncio.create_task(self._work())
         deleting = asyncio.create_task(self._deleting.wait())
+        expiring = asyncio.create_task(self._deadline())
         try:
-            await asyncio.wait({work, deleting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, deleting, expiring}, return_when=asyncio.FIRST_COMPLETED)
+            if expiring.done() and not (work.done() or deleting.done()):
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                await self._expire()
             if work.done() and not work.cancelled() and (error := work.exception()) is not None:
                 log.error("%s/%s: %r", self.record.namespace, self.record.name, error, exc_info=error)
                 self._message = ("NodeError", str(error))
@@ -109,10 +128,15 @@ class PodWorker:
         finally:
             publishing.cancel()
             deleting.cancel()
+            expiring.cancel()
 
     async def _work(self) -> None:
         if (self.pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
             return
+        if not self._setup.is_up() and any(each.runs_on for each in self.main):
+            # The machine was started anew: what the init containers prepared may be gone with it.
+            for each in self.init:
+                each.again()
         self._dirty.set()
         await self._set_up()
         if self.record.gateway:
@@ -128,14 +152,29 @@ class PodWorker:
         await self._setup.down()
 
     async def _run_containers(self) -> None:
-        for each in self.init:
-            await each.run() if not each.progress.succeeded else None
-            if not each.progress.succeeded:
-                break
-        else:
-            async with asyncio.TaskGroup() as group:
-                for each in self.main:
-                    group.create_task(each.run())
+        sidecars: list[asyncio.Task[None]] = []
+        try:
+            for each in self.init:
+                if each.progress.sidecar:
+                    sidecars.append(asyncio.create_task(each.run()))
+                    begun = asyncio.ensure_future(each.begun.wait())
+                    await asyncio.wait({begun, sidecars[-1]}, return_when=asyncio.FIRST_COMPLETED)
+                    begun.cancel()
+                    if sidecars[-1].done():
+                        await sidecars[-1]
+                elif not each.progress.succeeded:
+                    await each.run()
+                    if not each.progress.succeeded:
+                        break
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for each in self.main:
+                        group.create_task(each.run())
+        finally:
+            for task in sidecars:
+                task.cancel()
+            await asyncio.gather(*sidecars, return_exceptions=True)
+        await self._stop(self.pod["spec"].get("terminationGracePeriodSeconds"))
 
     async def _set_up(self) -> None:
         wait = LEAST_WAIT
@@ -173,18 +212,64 @@ class PodWorker:
         grace = metadata.get("deletionGracePeriodSeconds")
         if grace is None:
             grace = self.pod["spec"].get("terminationGracePeriodSeconds")
-        seconds = 30.0 if grace is None else float(grace)
+        await self._stop(grace)
+        await self._insist(self._setup.down)
+        await self._delete_object()
+        shutil.rmtree(self._node.settings.pod_state(self.record.uid), ignore_errors=True)
+
+    async def _stop(self, grace: int | None) -> None:
+        """Stops all that runs within `grace` seconds: sidecars last, in the reverse order of their start."""
         running = [
             each for each in [*self.main, *self.init] if each.progress.running and not self.record.gateway
         ]
         if running:
             self._node.events.tell(self.pod, "Killing", "Stopping the pod's containers")
+        loop, seconds = asyncio.get_running_loop(), 30.0 if grace is None else float(grace)
+        began = loop.time()
         async with asyncio.TaskGroup() as group:
             for each in running:
-                group.create_task(each.stop(seconds))
-        await self._setup.down()
-        await self._delete_object()
-        shutil.rmtree(self._node.settings.pod_state(self.record.uid), ignore_errors=True)
+                if not each.progress.sidecar:
+                    group.create_task(self._stop_one(each, seconds))
+        for each in reversed(running):
+            if each.progress.sidecar:
+                left = max(LEAST_GRACE, seconds - (loop.time() - began)) if seconds else 0.0
+                await self._stop_one(each, left)
+
+    async def _stop_one(self, worker: ContainerWorker, seconds: float) -> None:
+        await self._insist(lambda: worker.stop(seconds))
+
+    async def _deadline(self) -> None:
+        """Returns when the pod has been active longer than it may (`activeDeadlineSeconds`)."""
+        loop = asyncio.get_running_loop()
+        # Only what passed before this agent came is reckoned by the clock that people set.
+        passed = datetime.now(UTC) - datetime.fromisoformat(self._started_at.replace("Z", "+00:00"))
+        began = loop.time() - max(0.0, passed.total_seconds())
+        while True:
+            allowed = self.pod["spec"].get("activeDeadlineSeconds")
+            left = LOOK_SECONDS if allowed is None else began + float(allowed) - loop.time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+
+    async def _expire(self) -> None:
+        self._expired = True
+        self._message = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+        self._node.events.tell(self.pod, *self._message, warning=True)
+        await self._stop(self.pod["spec"].get("terminationGracePeriodSeconds"))
+        self._network_ready = False
+        self._dirty.set()
+        await self._insist(self._setup.down)
+
+    async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """What has to be undone is tried until it is, as when no descriptor is left to undo it with."""
+        wait = LEAST_WAIT
+        while True:
+            try:
+                return await step()
+            except (OSError, CommandError) as error:
+                log.error("%s/%s: ending: %s", self.record.namespace, self.record.name, error)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = min(wait * 2, MOST_WAIT)
 
     async def _delete_object(self) -> None:
         wait = LEAST_WAIT
@@ -201,9 +286,16 @@ class PodWorker:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
             wait = min(wait * 2, MOST_WAIT)
 
-    def _worker(self, container: Mapping[str, Any], policy: str) -> ContainerWorker:
+    def _worker(self, container: Mapping[str, Any], policy: str, *, sidecar: bool = False) -> ContainerWorker:
         return ContainerWorker(
-            self._node, self.record, self.pod, container, policy, self._build, self._dirty.set
+            self._node,
+            self.record,
+            self.pod,
+            container,
+            policy,
+            self._build,
+            self._dirty.set,
+            sidecar=sidecar,
         )
 
     async def _build(self, container: Mapping[str, Any], attempt: int) -> ContainerSpec:
@@ -293,7 +385,7 @@ class PodWorker:
             await asyncio.sleep(REFRESH_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
             try:
                 await self._lay_out_volumes(await self._references())
-            except ConfigurationError as error:
+            except (ConfigurationError, OSError) as error:
                 log.warning(
                     "%s/%s: volumes stay as they are: %s", self.record.namespace, self.record.name, error
                 )
@@ -368,6 +460,7 @@ class PodWorker:
             init=[each.progress for each in self.init],
             main=[each.progress for each in self.main],
             message=self._message,
+            failed=self._expired,
         )
 
 

@@ -1,7 +1,9 @@
 """Liveness, readiness and startup probes, made from inside the pod's network namespace."""
 
 import asyncio
+import errno
 import http.client
+import logging
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +16,9 @@ import grpc
 from hauberk.node import netns
 from hauberk.node.driver import DriverError
 from hauberk.node.pod_socket import splice
+
+log = logging.getLogger(__name__)
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC})
 
 Execute = Callable[[list[str]], Awaitable[int]]
 """Runs a program in the container and returns its exit code."""
@@ -53,7 +58,13 @@ async def follow(
     await asyncio.sleep(timing.initial_delay)
     succeeded = failed = 0
     while True:
-        problem = await once(probe, container, namespace, address, execute, timing.timeout)
+        try:
+            problem = await once(probe, container, namespace, address, execute, timing.timeout)
+        except OSError as error:
+            # Not made at all, as when the node has no descriptor left: that says nothing about the program.
+            log.error("probe of %s: %s; not counted", container["name"], error)
+            await asyncio.sleep(timing.period)
+            continue
         if problem is None:
             succeeded, failed = succeeded + 1, 0
             if succeeded == timing.successes:
@@ -73,7 +84,11 @@ async def once(
     execute: Execute,
     timeout: float,
 ) -> str | None:
-    """None if the probe succeeds, else what went wrong."""
+    """None if the probe succeeds, else what went wrong.
+
+    Raises:
+        OSError: the probe could not be made, for want of something on this machine.
+    """
     try:
         async with asyncio.timeout(timeout):
             if command := probe.get("exec"):
@@ -121,6 +136,7 @@ def _http(request: Mapping[str, Any], address: str, port: int, timeout: float) -
         )
         code = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
+        _raise_if_ours(error)
         return f"GET {request.get('path') or '/'} at port {port}: {error or type(error).__name__}"
     finally:
         connection.close()
@@ -131,8 +147,14 @@ def _tcp(address: str, port: int, timeout: float) -> str | None:
     try:
         socket.create_connection((address, port), timeout).close()
     except OSError as error:
+        _raise_if_ours(error)
         return f"connect to port {port}: {error}"
     return None
+
+
+def _raise_if_ours(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in _OURS:
+        raise error
 
 
 async def _grpc(service: Mapping[str, Any], namespace: Path, address: str) -> str | None:
@@ -147,6 +169,7 @@ async def _grpc(service: Mapping[str, Any], namespace: Path, address: str) -> st
     try:
         inside = await netns.call(namespace, lambda: socket.create_connection((address, port)))
     except OSError as error:
+        _raise_if_ours(error)
         return f"connect to port {port}: {error}"
     with tempfile.TemporaryDirectory(prefix="hauberk-") as folder:
         pod = await asyncio.open_connection(sock=inside)

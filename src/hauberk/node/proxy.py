@@ -145,10 +145,14 @@ class ProxyProcess:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            pid = self._running()
-            if pid is None:
-                pid = await self._launch()
-            await _ended(pid, self._started(pid))
+            try:
+                pid = self._running() or await self._launch()
+                await _ended(pid, self._started(pid))
+            except OSError as error:
+                # No room on the disk, or no descriptor left: neither says that the proxy has ended.
+                log.error("%s/%s: the proxy: %s", self._record.namespace, self._record.name, error)
+                await asyncio.sleep(MOST_WAIT)
+                continue
             log.warning(
                 "%s/%s: the proxy ended; starting it again", self._record.namespace, self._record.name
             )

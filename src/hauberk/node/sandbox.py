@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,9 @@ from hauberk.node.terminal import Terminal, readable, receive
 
 START_SECONDS = 20.0
 POLL_SECONDS = 0.01
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class SandboxDriver:
@@ -65,13 +69,19 @@ class SandboxDriver:
 
     async def wait(self, folder: Path) -> ContainerState:
         while True:
-            descriptor = _watch_monitor(folder)
-            if descriptor is not None:
-                try:
-                    await readable(descriptor)
-                finally:
-                    os.close(descriptor)
-            state = self.state(folder)
+            try:
+                descriptor = _watch_monitor(folder)
+                if descriptor is not None:
+                    try:
+                        await readable(descriptor)
+                    finally:
+                        os.close(descriptor)
+                state = self.state(folder)
+            except OSError as error:
+                # No descriptor left: that says nothing about the container.
+                log.error("%s: %s; looking again in %g s", folder, error, RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             if state is None:
                 return ContainerState(
                     phase="exited",

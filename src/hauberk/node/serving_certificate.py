@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from hauberk.identity.certificate import Clock, Validity
 from hauberk.model.kinds import CERTIFICATE_SIGNING_REQUEST
 from hauberk.store.client import ApiError, Client
 
@@ -24,6 +25,7 @@ SIGNER = "kubernetes.io/kubelet-serving"
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 30.0
 LEAST_WAIT, MOST_WAIT = 0.5, 30.0
+LEAST_LIFE, LOOK_SECONDS = 60.0, 10.0
 
 
 class NotIssuedError(Exception):
@@ -33,7 +35,10 @@ class NotIssuedError(Exception):
 class ServingCertificate:
     """`context` is for the server; it holds a certificate once `ready` is set."""
 
-    def __init__(self, client: Client, node: str, authority: bytes) -> None:
+    def __init__(
+        self, client: Client, node: str, authority: bytes, clock: Clock = lambda: datetime.now(UTC)
+    ) -> None:
+        self._clock = clock
         self.ready = asyncio.Event()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -55,8 +60,7 @@ class ServingCertificate:
                 continue
             self.ready.set()
             wait = LEAST_WAIT
-            left = certificate.not_valid_after_utc - datetime.now(UTC)
-            await asyncio.sleep(max(60.0, left.total_seconds() / 2 * random.uniform(0.9, 1.1)))  # noqa: S311
+            await _wait(Validity.of(certificate), self._clock)
 
     async def _obtain(self) -> x509.Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -94,6 +98,14 @@ class ServingCertificate:
                 if condition["type"] in {"Denied", "Failed"}:
                     raise NotIssuedError(f"{name}: {condition.get('message') or condition['type']}")
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _wait(validity: Validity, clock: Clock) -> None:
+    """Until half life, or until a clock that was set finds the certificate not valid; at least a minute."""
+    due = validity.not_before + validity.lifetime / 2 * random.uniform(0.9, 1.1)  # noqa: S311
+    await asyncio.sleep(LEAST_LIFE)
+    while (now := clock()) < due and validity.contains(now):  # noqa: ASYNC110 - a clock sets no event
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _request(key: ec.EllipticCurvePrivateKey, node: str) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hauberk.model.defaults.workloads import select_own_pods
 from hauberk.model.kind import FieldError, Kind, Object
 from hauberk.store import status
 from hauberk.store.options import DeleteOptions
@@ -53,6 +54,8 @@ def prepare_creation(kind: Kind, obj: Object, now: datetime) -> None:
         obj.pop("status", None)
     if (kind.group, kind.plural) == ("", "pods"):
         obj["status"] = {"phase": "Pending"}
+    if (kind.group, kind.plural) == ("batch", "jobs"):
+        select_own_pods(obj)
     if (kind.group, kind.plural) == ("", "namespaces"):
         _set_finalizers(obj, ["kubernetes"])
         obj["status"] = {"phase": "Active"}

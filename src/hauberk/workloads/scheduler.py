@@ -35,6 +35,8 @@ def reconcile(seen: Observed, now: datetime) -> list[Action]:
         return []
     if refusal := _missing_claim(pod, seen.claims):
         return _unschedulable(pod, f"0/{len(seen.nodes)} nodes are available: {refusal}.", now)
+    if used := _used_alone(pod, seen):
+        return _unschedulable(pod, f"0/{len(seen.nodes)} nodes are available: {used}.", now)
     refusals: Counter[str] = Counter()
     fitting: list[Object] = []
     for node in seen.nodes:
@@ -103,6 +105,25 @@ def _missing_claim(pod: Object, claims: Mapping[str, Object]) -> str:
             return f'persistentvolumeclaim "{name}" not found'
         if is_deleting(claims[name]):
             return f'persistentvolumeclaim "{name}" is being deleted'
+    return ""
+
+
+def _used_alone(pod: Object, seen: Observed) -> str:
+    """A claim for one pod (`ReadWriteOncePod`) that another pod has already."""
+    namespace = pod["metadata"]["namespace"]
+    for name in _claims_of(pod):
+        if "ReadWriteOncePod" not in (seen.claims[name]["spec"].get("accessModes") or ()):
+            continue
+        for other in seen.placed:
+            if (
+                other["metadata"]["namespace"] == namespace
+                and not is_terminal(other)
+                and name in _claims_of(other)
+            ):
+                return (
+                    f'pod "{other["metadata"]["name"]}" uses PersistentVolumeClaim "{name}", whose access mode is '
+                    "ReadWriteOncePod"
+                )
     return ""
 
 

@@ -74,6 +74,8 @@ def admit_job(new: Job, old: Job | None) -> Errors:
         yield forbidden("spec.backoffLimitPerIndex", "needs the mode Indexed")
     if old is None or old.spec is None:
         return
+    if new.spec.selector != old.spec.selector:
+        yield forbidden("spec.selector", "cannot be changed: delete the job and make a new one")
     if new.spec.template != old.spec.template:
         yield forbidden("spec.template", "cannot be changed: delete the job and make a new one")
     if new.spec.completions != old.spec.completions and new.spec.completion_mode != "Indexed":

@@ -53,6 +53,18 @@ def default_job(obj: Object) -> None:
     spec.setdefault("podReplacementPolicy", "TerminatingOrFailed")
 
 
+def select_own_pods(job: Object) -> None:
+    """A new Job's selector and its pods' labels, by its UID, unless `manualSelector` says that they are the user's."""
+    spec, metadata = job["spec"], job["metadata"]
+    if spec.get("manualSelector"):
+        return
+    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("batch.kubernetes.io/", ""):  # the second as it was before Kubernetes 1.27
+        labels |= {f"{prefix}controller-uid": metadata["uid"], f"{prefix}job-name": metadata["name"]}
+    chosen = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    chosen["batch.kubernetes.io/controller-uid"] = metadata["uid"]
+
+
 def _spec_with_template(obj: Object) -> Object:
     spec: Object = obj.setdefault("spec", {})
     default_template(spec.setdefault("template", {}))
