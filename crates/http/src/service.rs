@@ -48,8 +48,12 @@ pub async fn handle(
     };
     let config = &manager.config;
     let port = connection.facts.destination.port();
+    let most = config.max_request_headers_kb.max(1) as usize * 1024;
+    if request.version() < Version::HTTP_2 && size(request.headers()) > most {
+        return refuse_and_close(call, &request, 431, "");
+    }
     if let Err(reason) = settle_authority(&mut request, config, port) {
-        return reply(call, 400, Flag::DownstreamProtocolError, reason);
+        return refuse_and_close(call, &request, 400, reason);
     }
     call.authority = request.headers().get(header::HOST).cloned();
     if manager.keeps_headers {
@@ -135,6 +139,29 @@ fn to_https(call: Box<Call>, request: &Request<Incoming>) -> Response<ResponseBo
         response.headers_mut().insert(header::LOCATION, value);
     }
     response
+}
+
+/// Whoever sends such a thing may mean something else by what comes next, too.
+fn refuse_and_close(
+    call: Box<Call>,
+    request: &Request<Incoming>,
+    status: u16,
+    reason: &str,
+) -> Response<ResponseBody> {
+    let mut response = reply(call, status, Flag::DownstreamProtocolError, reason);
+    if request.version() < Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
+/// Bytes of names and values. HTTP/1's codec holds to its limit only as far as it has read; HTTP/2's holds to it itself.
+fn size(headers: &HeaderMap) -> usize {
+    let sizes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    sizes.sum()
 }
 
 fn refuse_path(call: Box<Call>) -> Response<ResponseBody> {

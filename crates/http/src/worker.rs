@@ -44,6 +44,8 @@ pub struct Worker {
     clusters: RefCell<HashMap<Arc<str>, Rc<Cluster<Pool>>>>,
     state: watch::Sender<State>,
     pub connections: Cell<u64>,
+    /// Accepts that failed for want of a descriptor or of memory.
+    pub failed_accepts: Rc<Cell<u64>>,
     pub active_faults: Cell<u32>,
 }
 
@@ -61,6 +63,7 @@ impl Worker {
             clusters: RefCell::default(),
             state,
             connections: Cell::new(0),
+            failed_accepts: Rc::default(),
             active_faults: Cell::new(0),
         })
     }

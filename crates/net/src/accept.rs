@@ -1,11 +1,14 @@
 //! Accepting that survives running out of file descriptors.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -15,13 +18,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Acceptor {
     listener: TcpListener,
     pause: Duration,
+    /// Since when nothing could be accepted.
+    since: Option<Instant>,
+    /// Counts the accepts that failed for want of a descriptor or of memory.
+    failures: Rc<Cell<u64>>,
 }
 
 impl Acceptor {
-    pub fn new(listener: TcpListener) -> Self {
+    pub fn new(listener: TcpListener, failures: Rc<Cell<u64>>) -> Self {
         Self {
             listener,
             pause: FIRST_PAUSE,
+            since: None,
+            failures,
         }
     }
 
@@ -34,11 +43,21 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     self.pause = FIRST_PAUSE;
+                    if let Some(since) = self.since.take() {
+                        tracing::info!(after = ?since.elapsed(), "accepting connections again");
+                    }
                     stream.set_nodelay(true).ok();
                     return Ok((stream, peer));
                 }
                 Err(error) if exhausted(&error) => {
-                    tracing::warn!(%error, pause = ?self.pause, "cannot accept connections; raise `ulimit -n` or close some");
+                    self.failures.set(self.failures.get() + 1);
+                    if self.since.is_none() {
+                        self.since = Some(Instant::now());
+                        tracing::warn!(
+                            %error,
+                            "cannot accept connections; callers wait until others leave, or raise `ulimit -n`"
+                        );
+                    }
                     tokio::time::sleep(self.pause).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }

@@ -125,6 +125,12 @@ impl Engine {
         self.tell(|| Command::Drain);
     }
 
+    /// Connections open on all workers.
+    pub async fn connections(&self) -> u64 {
+        let figures = self.ask(Command::Figures).await;
+        figures.iter().map(|(_, figures)| figures.connections).sum()
+    }
+
     fn tell(&self, command: impl Fn() -> Command) {
         for worker in &self.workers {
             // A worker that has ended needs no telling.
@@ -190,6 +196,7 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Command>) {
             Some(Command::Figures(reply)) => {
                 let figures = WorkerFigures {
                     connections: worker.connections.get(),
+                    failed_accepts: worker.failed_accepts.get(),
                 };
                 reply.send((worker.metrics.snapshot(), figures)).ok();
             }

@@ -55,7 +55,7 @@ impl Listeners {
                         tokio::task::spawn_local(serve(
                             Rc::clone(worker),
                             name,
-                            Acceptor::new(socket),
+                            Acceptor::new(socket, Rc::clone(&worker.failed_accepts)),
                         ))
                     })
                 }

@@ -23,7 +23,8 @@ pub fn serve(worker: Rc<Worker>, name: Arc<str>) -> io::Result<impl Future<Outpu
     let address = listener.config.address;
     let transparent = listener.config.transparent;
     let udp = socket::bind_udp(address, transparent)?;
-    let mut tcp = Acceptor::new(socket::listen(address, transparent)?);
+    let failures = Rc::clone(&worker.failed_accepts);
+    let mut tcp = Acceptor::new(socket::listen(address, transparent)?, failures);
     let turn = Rc::new(Cell::new(0_usize));
     let respond = Rc::new(move |query: &[u8], carrier: Carrier| {
         let program = worker.program();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hauberk_config::Snapshot;
 use hauberk_export::{Exporter, Exporting};
@@ -22,6 +23,9 @@ use crate::admin::{self, Admin, SetLevel};
 use crate::bootstrap::Bootstrap;
 use crate::engine::Engine;
 use crate::{feed, node};
+
+/// While draining, connections are counted this often.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What keeps a proxy from running.
 #[derive(Debug)]
@@ -149,11 +153,25 @@ async fn serve(
     tracing::info!(seconds = bootstrap.drain().as_secs(), "draining");
     state.send_replace(Some("draining".to_owned()));
     engine.drain();
-    tokio::time::sleep(bootstrap.drain()).await;
+    let left = tokio::time::timeout(bootstrap.drain(), emptied(&engine)).await;
+    if left.is_err() {
+        let connections = engine.connections().await;
+        tracing::warn!(
+            connections,
+            "the time to drain is over; what is left is cut"
+        );
+    }
     feeding.abort();
     serving.abort();
     std::fs::remove_file(&path).ok();
     Ok(())
+}
+
+/// Waits until nobody is connected any more.
+async fn emptied(engine: &Engine) {
+    while engine.connections().await > 0 {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
 }
 
 fn end_writer(sink: &Sink, writer: JoinHandle<()>) {

@@ -11,6 +11,7 @@ use hauberk_telemetry::writer::Sink;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WorkerFigures {
     pub connections: u64,
+    pub failed_accepts: u64,
 }
 
 /// Memory, descriptors and processor time from /proc, and the record writer's counters.
@@ -42,7 +43,13 @@ pub fn render(out: &mut String, workers: &[WorkerFigures], sink: &Sink) {
             worker.connections as f64,
         );
     }
+    let failed_accepts: u64 = workers.iter().map(|worker| worker.failed_accepts).sum();
     let counters = [
+        (
+            "hauberk_failed_accepts_total",
+            "Accepts that failed for want of a file descriptor or of memory; callers had to wait.",
+            failed_accepts,
+        ),
         (
             "hauberk_records_written_total",
             "Records and access log lines written.",

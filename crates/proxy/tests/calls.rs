@@ -281,8 +281,16 @@ async fn two_hops(id: &str, protocol: &str) -> (Proxy, Proxy, u16) {
 
 /// The caller expects the callee to be `callee`.
 async fn two_hops_expecting(id: &str, protocol: &str, callee: &str) -> (Proxy, Proxy, u16) {
+    two_hops_by(&Authority::new(), id, protocol, callee).await
+}
+
+async fn two_hops_by(
+    authority: &Authority,
+    id: &str,
+    protocol: &str,
+    callee: &str,
+) -> (Proxy, Proxy, u16) {
     let (front, between, backend) = (free_port(), free_port(), echo_server().await);
-    let authority = Authority::new();
     let inbound = Proxy::start("ledger");
     let mut snapshot = Snapshot::default();
     authority.equip(&mut snapshot, LEDGER);
@@ -391,6 +399,74 @@ async fn garbage_instead_of_tls_disturbs_nobody() {
         .recorded(&["\"verdict\":\"deny\"", "TLS handshake failed"])
         .await;
     assert!(line.contains("\"listener\":\"in\""), "{line}");
+}
+
+/// New keys for both sides: a connection that stands goes on with the old ones, the next one proves itself with the new.
+#[tokio::test]
+async fn keys_are_renewed_under_live_connections() {
+    let authority = Authority::new();
+    let (outbound, inbound, port) = two_hops_by(&authority, WEB, "http/1.1", LEDGER).await;
+    let mut kept = BufReader::new(TcpStream::connect(loopback(port)).await.unwrap());
+    let request = "GET /kept HTTP/1.1\r\nhost: web.bank\r\n\r\n";
+    assert!(answered(&mut kept, request).await.contains("GET /kept"));
+    let serial = |line: &str| {
+        let serials = line.split("\"serial\":\"").skip(1);
+        let serials = serials.filter_map(|part| part.split('"').next());
+        serials.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = serial(&inbound.recorded(&["\"phase\":\"open\""]).await);
+    for (proxy, id) in [(&outbound, WEB), (&inbound, LEDGER)] {
+        let mut next = (*proxy.engine.snapshot()).clone();
+        next.generation += 1;
+        authority.equip(&mut next, id);
+        proxy.publish(next).await;
+    }
+    assert!(answered(&mut kept, request).await.contains("GET /kept"));
+    let answer = exchange(port, &get("/new")).await;
+    assert!(answer.contains("GET /new"), "{answer}");
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    let after = loop {
+        let text = std::fs::read_to_string(&inbound.records).unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| line.contains("\"phase\":\"open\""));
+        let last = lines.map(serial).find(|found| *found != before);
+        if let Some(found) = last {
+            break found;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no connection with new keys"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(
+        before.iter().all(|one| !after.contains(one)),
+        "{before:?} {after:?}"
+    );
+}
+
+/// Sends a request and reads one answer of a connection that stays.
+async fn answered(stream: &mut BufReader<TcpStream>, request: &str) -> String {
+    stream
+        .get_mut()
+        .write_all(request.as_bytes())
+        .await
+        .unwrap();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+            length = text.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    String::from_utf8(body).unwrap()
 }
 
 /// A listener that looks for TLS by the first bytes and has no chain for anything else waits for a caller that is slow.

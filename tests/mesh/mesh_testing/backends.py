@@ -149,6 +149,8 @@ async def _backend(version: str, address: str, port: int, heard: list[Heard]) ->
         heard.append(Heard(version, request.host, await request.read()))
         if request.path == "/echo":
             return await _echo(request)
+        if request.path == "/large":
+            return web.Response(body=bytes(64 << 20))
         await asyncio.sleep(float(headers.get("sleep", "0")))
         if headers.get("broken") == version:
             return web.Response(status=503)
