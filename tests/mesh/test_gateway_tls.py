@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -145,6 +146,24 @@ async def test_simple_and_mutual(tmp_path: Path, start_proxy: StartProxy) -> Non
         assert code != 0, answer
         code, answer = await curl(mutual, "bank.example", *trust, "--cert", str(tmp_path / "known.pem"))
         assert (code, json.loads(answer)["version"]) == (0, "v1")
+
+
+async def test_a_slow_client_hello_is_waited_for(tmp_path: Path, start_proxy: StartProxy) -> None:
+    issuer, port = Issuer(), free_port()
+    objects = [
+        tls_secret("shop", issuer.pair("shop.example")),
+        gateway(server(port, "shop.example", mode="SIMPLE", credentialName="shop")),
+        routed("shop.example"),
+    ]
+    context = ssl.create_default_context(cadata=issuer.pem.decode())
+    async with front(start_proxy, objects, tmp_path):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.5)
+        await writer.start_tls(context, server_hostname="shop.example")
+        writer.write(b"GET / HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
 
 
 async def test_a_changed_secret_breaks_no_connection(tmp_path: Path, start_proxy: StartProxy) -> None:

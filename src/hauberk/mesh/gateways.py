@@ -251,7 +251,9 @@ def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> li
             _tcp_chains(listener, server, inputs)
     if any(chain.filter_chain_match.transport_protocol for chain in listener.filter_chains):
         listener.listener_filters.append(filters.tls_inspector())
-        detect(listener)
+        if any(server.protocol == "TCP" for server in servers):
+            # Behind plain TCP the server may speak first; in every other case there is time for a slow caller.
+            detect(listener)
     has_default = listener.HasField("default_filter_chain")
     return listener if listener.filter_chains or has_default else None
 

@@ -91,7 +91,9 @@ def inbound_listener(inbound: Inbound, mesh: Mesh) -> listener_pb2.Listener:
     )
     if any(inbound.peers.at(port.number) is not Mode.STRICT for port in inbound.ports):
         listener.listener_filters.append(filters.http_inspector())
-    detect(listener)
+    if not inbound.peers.always_strict:
+        # Where only mutual TLS may come in, the caller speaks first: there is time for a slow one.
+        detect(listener)
     for port in inbound.ports:
         listener.filter_chains.extend(_Port(port, inbound, mesh).chains())
     named = {port.number for port in inbound.ports}

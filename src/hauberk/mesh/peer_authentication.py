@@ -31,6 +31,11 @@ class PeerAuthentication:
     def at(self, port: int) -> Mode:
         return dict(self.ports).get(port, self.mode)
 
+    @property
+    def always_strict(self) -> bool:
+        """Whether nothing but mutual TLS may come in at any port."""
+        return {self.mode, *dict(self.ports).values()} == {Mode.STRICT}
+
 
 def select_peer_authentications(
     policies: Iterable[Configuration], namespace: str, labels: Labels, mesh: Mesh
