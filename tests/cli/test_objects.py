@@ -1,10 +1,18 @@
 """apply, get, describe, delete and analyze against a real control plane."""
 
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
+
+from hauberk.cli.verbs.get import Asked
+from hauberk.model import kinds
+from hauberk.store.client import ApiError, Event, ObjectList
 
 Instance = Any
 """conftest's; a conftest cannot be imported by name here."""
@@ -193,3 +201,111 @@ def test_analyze(instance: Instance, namespace: str, tmp_path: Path, strict: boo
     assert [each["object"] for each in within["findings"]] == [f"AuthorizationPolicy {namespace}/idle"]
     file.write_text(BAD)
     assert "bad" in instance.hauberk("analyze", file, code=2).out
+
+
+DEFINED = """
+apiVersion: GROUP/v1
+kind: Gadget
+metadata: {name: g, namespace: NAMESPACE}
+spec: {size: 3}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gadgets.GROUP}
+spec:
+  group: GROUP
+  scope: Namespaced
+  names: {plural: gadgets, kind: Gadget}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, required: [size], properties: {size: {type: integer, minimum: 1}}}
+"""
+
+
+def test_a_definition_and_its_objects_in_one_batch(instance: Instance, namespace: str) -> None:
+    text = DEFINED.replace("GROUP", f"{namespace}.example.com").replace("NAMESPACE", namespace)
+    wrong = instance.hauberk("apply", "-f", "-", stdin=text.replace("size: 3", "size: 0"), code=2).err
+    assert "<stdin>:5" in wrong and "nothing was applied" in wrong
+    instance.hauberk("get", f"crd/gadgets.{namespace}.example.com", code=4)
+    made = instance.hauberk("apply", "-f", "-", stdin=text).out.splitlines()
+    assert (
+        made[0].startswith("customresourcedefinition")
+        and made[1] == f"gadget.{namespace}.example.com/g created"
+    )
+    again = instance.hauberk("apply", "-f", "-", stdin=text).out
+    assert again.count("unchanged") == 2
+    instance.hauberk("delete", "-f", "-", stdin=text)
+
+
+def watching(instance: Instance, *words: str) -> "subprocess.Popen[str]":
+    script = "import sys; from hauberk.cli.__main__ import main; main(sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *instance.places, "get", *words, "-w"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_watch_keeps_its_columns(instance: Instance, namespace: str) -> None:
+    make = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{a: b}}\n"
+    instance.hauberk("apply", "-f", "-", stdin=make.format(name="a", namespace=namespace))
+    with watching(
+        instance, "cm", "-n", namespace, "--field-selector", "metadata.name!=kube-root-ca.crt"
+    ) as process:
+        assert process.stdout
+        try:
+            lines = [process.stdout.readline(), process.stdout.readline()]
+            for name in ("b" * 20, "c"):
+                instance.hauberk("apply", "-f", "-", stdin=make.format(name=name, namespace=namespace))
+                lines.append(process.stdout.readline())
+        finally:
+            process.terminate()
+    places = [re.search(r"DATA|(?<= )1 ", line) for line in lines]
+    columns = [place.start() for place in places if place]
+    assert len(columns) == 4 and columns[0] == columns[1] and columns[2] == columns[3], lines
+
+
+def test_one_object_can_be_watched(instance: Instance, namespace: str) -> None:
+    with watching(instance, f"ns/{namespace}") as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline().split() == ["NAME", "STATUS", "AGE"]
+            assert process.stdout.readline().split()[:2] == [namespace, "Active"]
+        finally:
+            process.terminate()
+
+
+async def test_a_watch_that_was_forgotten_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server says 410: what is new since is printed, and nothing twice."""
+
+    def config_map(name: str, version: int) -> dict[str, Any]:
+        return {"metadata": {"name": name, "uid": name, "resourceVersion": str(version)}}
+
+    class Forgetful:
+        """Remembers nothing the first time, and ends the second."""
+
+        lists: ClassVar = [[config_map("a", 1)], [config_map("a", 1), config_map("b", 3)]]
+        watches = 0
+
+        async def list(self, *_: Any, **__: Any) -> ObjectList:
+            return ObjectList(self.lists[self.watches], str(2 * self.watches + 1))
+
+        async def watch(self, *_: Any, resource_version: str, **__: Any) -> AsyncIterator[Event]:
+            self.watches += 1
+            if self.watches == 1:
+                assert resource_version == "1"
+                raise ApiError(410, "Expired", "too old")
+            assert resource_version == "3"
+            yield Event("MODIFIED", config_map("a", 4))
+            raise ApiError(503, "ServiceUnavailable", "gone")
+
+    with pytest.raises(ApiError, match="gone"):
+        await Asked(Forgetful(), "default", "", "").watch(kinds.CONFIG_MAP, "table")  # type: ignore[arg-type]
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["NAME", "a", "b", "a"]

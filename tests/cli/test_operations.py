@@ -57,6 +57,12 @@ def test_proxy_status_and_version(instance: Instance) -> None:
     assert instance.hauberk("version", "--client").out == f"client: {found['client']}\n"
 
 
+def test_the_version_of_the_client_needs_no_server(instance: Instance, tmp_path: Path) -> None:
+    alone = instance.hauberk("--state", tmp_path, "version", code=3)
+    assert alone.out == instance.hauberk("version", "--client").out and "hauberk up" in alone.err
+    assert set(instance.hauberk("--state", tmp_path, "version", "-o", "json", code=3).json) == {"client"}
+
+
 def test_who_cannot_be_reached_is_exit_code_3(instance: Instance, tmp_path: Path) -> None:
     none = instance.hauberk("--state", tmp_path, "get", "pods", code=3)
     assert "expected a kubeconfig" in none.err and "hauberk up" in none.err
@@ -82,6 +88,65 @@ def test_refused_is_exit_code_4_and_a_wrong_command_line_2(instance: Instance, t
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(instance: Instance, shell: str) -> None:
     assert "_HAUBERK_COMPLETE" in instance.hauberk("completion", shell).out
+
+
+def offered(instance: Instance, *words: str, shell: str = "bash") -> set[str]:
+    """What a shell offers after these words, the last of which is being typed."""
+    line = ["hauberk", *instance.places, *words]
+    environment = {
+        "_HAUBERK_COMPLETE": f"{shell}_complete",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(instance.folder),
+    }
+    if shell == "fish":
+        environment |= {"COMP_WORDS": " ".join(line[:-1]), "COMP_CWORD": line[-1]}
+    else:
+        environment |= {"COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(line) - 1)}
+    program = [sys.executable, "-m", "hauberk.cli"]
+    script = "import sys; from hauberk.cli.__main__ import main; sys.argv = ['hauberk']; main()"
+    done = subprocess.run(
+        [program[0], "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert not done.stderr
+    if shell == "zsh":
+        lines = done.stdout.split("\n")
+        return {value for type_, value in zip(lines[::3], lines[1::3], strict=False) if type_ == "plain"}
+    return {line.partition(",")[2].partition("\t")[0] for line in done.stdout.splitlines() if line}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_what_there_is(instance: Instance, namespace: str, shell: str) -> None:
+    instance.hauberk("apply", "-f", "-", stdin=CONFIG_MAP.format(namespace=namespace))
+    assert offered(instance, "get", "configm", shell=shell) == {"configmaps"}
+    assert "mine" in offered(instance, "get", "-n", namespace, "cm", "m", shell=shell)
+    assert offered(instance, "describe", "-n", namespace, "cm/mi", shell=shell) == {"cm/mine"}
+    assert offered(instance, "get", "cm", "-n", namespace[:-1], shell=shell) == {namespace}
+
+
+def test_completion_is_silent_where_there_is_nothing(instance: Instance) -> None:
+    assert offered(instance, "--state", "/nowhere", "get", "cm", "m") == set()
+    assert "proxy-config" in offered(instance, "proxy-")
+
+
+CONFIG_MAP = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: mine, namespace: {namespace}}}
+"""
+
+
+@pytest.mark.parametrize("words", ["version", "get cm -A", "get cm -A -o yaml", "check", "completion bash"])
+def test_a_reader_who_has_gone_is_exit_code_141(instance: Instance, words: str) -> None:
+    script = "import sys; from hauberk.cli.__main__ import main; main(sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *instance.places, *words.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_logs_and_exec_of_a_pod_on_no_node_are_refused(instance: Instance, namespace: str) -> None:

@@ -2,7 +2,9 @@
 
 import math
 
-from hauberk.node.edges import edges, parse, quantile
+import pytest
+
+from hauberk.node.edges import edges, outcome, parse, quantile
 
 LABELS = (
     'reporter="destination",source_principal="spiffe://d/ns/a/sa/b",source_workload="b",destination_workload="c",'
@@ -30,6 +32,7 @@ def test_an_edge_has_rates_of_the_time_between() -> None:
     [edge] = edges(parse(text(100, 0, 100, 5, 5)), parse(text(190, 10, 150, 9, 6)), 10)
     assert edge["requests_per_second"] == 10
     assert edge["success_rate"] == 0.9
+    assert edge["outcomes_per_second"] == {"success": 9, "denied": 0, "error": 1}
     assert edge["p50_ms"] == 1.0
     assert 9 < edge["p99_ms"] <= 10
     assert edge["open_connections"] == 3
@@ -37,6 +40,26 @@ def test_an_edge_has_rates_of_the_time_between() -> None:
     assert edge["tcp_bytes_per_second"] == 1000
     assert edge["mtls"] is True
     assert edge["source"] == {"spiffe_id": "spiffe://d/ns/a/sa/b", "workload": "b", "namespace": ""}
+
+
+@pytest.mark.parametrize(
+    ("code", "grpc", "expected"),
+    [
+        ("200", "", "success"),
+        ("404", "", "success"),
+        ("403", "", "denied"),
+        ("401", "", "denied"),
+        ("503", "", "error"),
+        ("0", "", "error"),
+        ("200", "0", "success"),
+        ("200", "5", "success"),
+        ("200", "7", "denied"),
+        ("200", "16", "denied"),
+        ("200", "14", "error"),
+    ],
+)
+def test_the_outcome_of_a_request(code: str, grpc: str, expected: str) -> None:
+    assert outcome({"response_code": code, "grpc_response_status": grpc}) == expected
 
 
 def test_a_proxy_that_was_started_again_gives_no_negative_rate() -> None:

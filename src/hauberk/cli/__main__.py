@@ -2,9 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
@@ -50,6 +52,8 @@ Exit codes:
   3    the control plane or the node does not answer
   4    the API refused: not authorised, not found, conflict, invalid
   130  interrupted by Ctrl-C
+  141  whoever read the output, `head` for one, had enough of it
+  143  ended by SIGTERM
 `hauberk exec` ends with the exit code of the command that it ran.
 
 \b
@@ -58,6 +62,10 @@ Examples:
   hauberk get pods -A
   hauberk --instance try status
 """
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads the output any more."""
 
 
 class Verbs(click.Group):
@@ -72,6 +80,12 @@ class Verbs(click.Group):
         module = importlib.import_module(f"hauberk.cli.verbs.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error  # which click does not make an exit code of its own of
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -120,20 +134,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its code; errors go to standard error with what to do next."""
     try:
         code = hauberk.main(args=arguments, prog_name="hauberk", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader, `head` for one, has had enough; what is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except (BrokenPipeError, ReaderGoneError):
+        _end_of_pipe()
     except BaseExceptionGroup as group:
-        _fail(_first(group))
+        first = _first(group)
+        if isinstance(first, BrokenPipeError):
+            _end_of_pipe()
+        _fail(first)
     except (CommandError, ApiError, KubeconfigError) as error:
         _fail(error)
+
+
+def _end_of_pipe() -> NoReturn:
+    """The reader, `head` for one, has had enough: end as a program ends that SIGPIPE has killed."""
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # what is buffered must not fail again at exit
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _fail(error: BaseException) -> None:

@@ -3,21 +3,24 @@
 import copy
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hauberk.cli.context import wait_for
+from hauberk.cli.custom_kinds import defined_kinds
 from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.cli.last_applied import ANNOTATION, with_deletions
 from hauberk.model import kinds
 from hauberk.model.analysis.finding import Finding
-from hauberk.model.kind import Object
+from hauberk.model.kind import Kind, Object
 from hauberk.model.manifest import Located, Lookup, read_manifest
 from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+SERVED_SECONDS = 10.0
 FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "Secret", "ConfigMap")
 """Kinds that others need; the rest follows in the order written."""
 
@@ -50,12 +53,15 @@ def read_manifests(
     Raises:
         CommandError: something in them is wrong; everything that is, with file and line.
     """
-    located: list[Located] = []
-    findings: list[Finding] = []
-    for file, text in read_texts(paths, without=without, recursive=recursive).items():
-        right, wrong = read_manifest(text, file, lookup)
-        located += right
-        findings += wrong
+    texts = read_texts(paths, without=without, recursive=recursive)
+    located, findings = _read(texts, lookup)
+    definitions = [item.object for item in located if item.kind is kinds.CUSTOM_RESOURCE_DEFINITION]
+    if definitions:
+        # Objects may be of kinds that the same manifests define.
+        defined = defined_kinds(definitions)
+        located, findings = _read(
+            texts, lambda version, kind: defined.by_gvk(version, kind) or lookup(version, kind)
+        )
     if findings:
         raise refused(findings)
     if not located:
@@ -65,6 +71,17 @@ def read_manifests(
             ExitCode.USAGE,
         )
     return located
+
+
+def _read(texts: Mapping[str, str], lookup: Lookup) -> tuple[list[Located], list[Finding]]:
+    """The objects of all files, and what is wrong with the others."""
+    located: list[Located] = []
+    findings: list[Finding] = []
+    for file, text in texts.items():
+        right, wrong = read_manifest(text, file, lookup)
+        located += right
+        findings += wrong
+    return located, findings
 
 
 def read_texts(
@@ -120,6 +137,7 @@ async def apply_objects(
     """
     ordered = in_order(located)
     coming = {item.name for item in ordered if item.kind is kinds.NAMESPACE}
+    defined = {item.name for item in ordered if item.kind is kinds.CUSTOM_RESOURCE_DEFINITION}
     tried: list[Outcome] = []
     findings: list[Finding] = []
     for item in ordered:
@@ -128,7 +146,7 @@ async def apply_objects(
         except ApiError as error:
             if error.code == 503:
                 raise
-            if error.code == 404 and item.namespace in coming:
+            if error.code == 404 and (item.namespace in coming or _definition(item.kind) in defined):
                 tried.append(Outcome(item, "created", item.object))
                 continue
             findings += _found(item, error)
@@ -136,7 +154,38 @@ async def apply_objects(
         raise refused(findings)
     if dry_run:
         return tried
-    return [await _apply(client, item, dry_run=False) for item in ordered]
+    outcomes = []
+    for item in ordered:
+        if _definition(item.kind) in defined:
+            await _until_served(client, item)
+        outcomes.append(await _apply(client, item, dry_run=False))
+    return outcomes
+
+
+def _definition(kind: Kind) -> str:
+    """The name of the CustomResourceDefinition that such a kind would have."""
+    return f"{kind.plural}.{kind.group}"
+
+
+async def _until_served(client: HttpClient, item: Located) -> None:
+    """A definition that was just applied takes some API servers a moment to serve."""
+    group_version = f"/apis/{item.kind.api_version}"
+
+    async def served() -> bool:
+        try:
+            found = await client.raw("GET", group_version)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return False
+        return any(each["name"] == item.kind.plural for each in found["resources"])
+
+    await wait_for(
+        served,
+        seconds=SERVED_SECONDS,
+        what=f"expected {_definition(item.kind)} to be served",
+        remedy=f"see why it is not: `hauberk get crd {_definition(item.kind)} -o yaml`",
+    )
 
 
 def in_order(located: Sequence[Located]) -> list[Located]:

@@ -1,10 +1,11 @@
 """The kinds that a control plane serves: the built-in ones, and those of its CustomResourceDefinitions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.model import kinds
-from hauberk.model.kind import Kind
+from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError
 from hauberk.store.custom_resources import kinds_of
 from hauberk.store.http_client import HttpClient
@@ -54,7 +55,12 @@ async def served_kinds(client: HttpClient) -> Kinds:
         if error.code in {403, 404}:
             return Kinds()
         raise
-    return Kinds(tuple(_whole(kind) for item in definitions.items for kind in kinds_of(item)))
+    return defined_kinds(definitions.items)
+
+
+def defined_kinds(definitions: Iterable[Object]) -> Kinds:
+    """The kinds that CustomResourceDefinitions make, beside the built-in ones."""
+    return Kinds(tuple(_whole(kind) for item in definitions for kind in kinds_of(item)))
 
 
 def _whole(kind: Kind) -> Kind:

@@ -17,8 +17,15 @@ GOOD, BAD, DIM, TITLE = "green", "bold red", "bright_black", "bold"
 def console() -> Console:
     """Standard output; plain text, as wide as it needs, where it is no terminal."""
     if sys.stdout.isatty():
-        return Console(highlight=False, emoji=False, markup=False)
-    return Console(highlight=False, emoji=False, markup=False, no_color=True, width=1000, soft_wrap=True)
+        return _Console(highlight=False, emoji=False, markup=False)
+    return _Console(highlight=False, emoji=False, markup=False, no_color=True, width=1000, soft_wrap=True)
+
+
+class _Console(Console):
+    """Leaves a reader who has gone to whoever runs the verb."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def progress_console() -> Console:
@@ -73,6 +80,25 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with out.capture() as captured:
         out.print(table)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+class GrowingTable:
+    """A table whose rows come one by one: columns only ever become wider."""
+
+    def __init__(self) -> None:
+        self._widths: list[int] = []
+
+    def print(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows, headers among them, below those that were printed already."""
+        texts = [[_cell(cell) for cell in row] for row in rows]
+        for row in texts:
+            self._widths += [0] * (len(row) - len(self._widths))
+            for column, cell in enumerate(row):
+                self._widths[column] = max(self._widths[column], len(cell))
+        for row in texts:
+            padded = (cell.ljust(width) for cell, width in zip(row, self._widths, strict=False))
+            sys.stdout.write("   ".join(padded).rstrip() + "\n")
+        sys.stdout.flush()
 
 
 def _cell(value: Any) -> str:

@@ -18,6 +18,13 @@ OPENED, CLOSED = "istio_tcp_connections_opened_total", "istio_tcp_connections_cl
 SENT, RECEIVED = "istio_tcp_sent_bytes_total", "istio_tcp_received_bytes_total"
 USED = frozenset({REQUESTS, DURATION, OPENED, CLOSED, SENT, RECEIVED})
 
+OUTCOMES = ("success", "denied", "error")
+GRPC_DENIED = frozenset({"7", "16"})
+"""PERMISSION_DENIED and UNAUTHENTICATED."""
+GRPC_ERRORS = frozenset({"2", "4", "8", "12", "13", "14", "15"})
+"""What a server answers when it fails: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL,
+UNAVAILABLE, DATA_LOSS."""
+
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 """A metric's name and its labels, sorted."""
 
@@ -41,8 +48,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 @dataclass
 class _Edge:
-    requests: float = 0.0
-    failures: float = 0.0
+    outcomes: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0.0))
     buckets: dict[float, float] = field(default_factory=dict)
     bytes: float = 0.0
     opened: float = 0.0
@@ -70,9 +76,7 @@ def edges(
         grown = value - earlier if value >= earlier else value
         edge.mtls &= label.get("connection_security_policy", "mutual_tls") == "mutual_tls"
         if name == REQUESTS:
-            edge.requests += grown
-            if label.get("response_code", "200").startswith("5") or label.get("response_code") == "0":
-                edge.failures += grown
+            edge.outcomes[outcome(label)] += grown
         elif name == DURATION:
             bound = float(label["le"])
             edge.buckets[bound] = edge.buckets.get(bound, 0.0) + grown
@@ -86,12 +90,27 @@ def edges(
     return [_object(key, edge, seconds) for key, edge in sorted(found.items())]
 
 
+def outcome(label: Mapping[str, str]) -> str:
+    """What became of a request, by the status of HTTP or of gRPC: one of `OUTCOMES`.
+
+    The caller's own mistakes (404, INVALID_ARGUMENT) are answers like others.
+    """
+    code, grpc = label.get("response_code", ""), label.get("grpc_response_status", "")
+    if code in {"401", "403"} or grpc in GRPC_DENIED:
+        return "denied"
+    if code.startswith("5") or code == "0" or grpc in GRPC_ERRORS:
+        return "error"
+    return "success"
+
+
 def _object(key: tuple[str, ...], edge: _Edge, seconds: float) -> dict[str, Any]:
+    requests = sum(edge.outcomes.values())
     return {
         "source": {"spiffe_id": key[0], "workload": key[1], "namespace": key[2]},
         "destination": {"spiffe_id": key[3], "workload": key[4], "namespace": key[5]},
-        "requests_per_second": edge.requests / seconds,
-        "success_rate": 1 - edge.failures / edge.requests if edge.requests else None,
+        "requests_per_second": requests / seconds,
+        "outcomes_per_second": {name: count / seconds for name, count in edge.outcomes.items()},
+        "success_rate": edge.outcomes["success"] / requests if requests else None,
         "p50_ms": quantile(edge.buckets, 0.5),
         "p99_ms": quantile(edge.buckets, 0.99),
         "tcp_bytes_per_second": edge.bytes / seconds,

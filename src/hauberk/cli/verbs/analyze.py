@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from hauberk.cli.applying import read_texts
+from hauberk.cli.completing import complete_namespaces
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.output import print_json
 from hauberk.cli.tour import FILE_NAME
@@ -16,7 +17,10 @@ from hauberk.store.http_client import HttpClient
 
 @click.command("analyze")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, allow_dash=True))
-@click.option("-n", "--namespace", default="", help="Judge what is in this namespace.")
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Judge what is in this namespace.",
+)  # fmt: skip
 @click.option("-A", "--all-namespaces", is_flag=True, help="Judge what is in every namespace.")
 @click.option("-R", "--recursive", is_flag=True, help="Also the folders within.")
 @click.option("--strict", is_flag=True, help="Warnings too make the exit code 1.")

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from hauberk.cli.completing import complete_namespaces, complete_workloads
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import CommandError
 from hauberk.cli.output import console, print_json, print_table
@@ -17,8 +18,11 @@ ROOT_NAMESPACE = "istio-system"
 
 
 @click.command("authz")
-@click.argument("workload")
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of a name without one.")
+@click.argument("workload", shell_complete=complete_workloads)
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, shell_complete=complete_namespaces,
+    help="Of a name without one.",
+)  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @asynchronous
 async def command(context: Context, workload: str, namespace: str, output: str) -> int:

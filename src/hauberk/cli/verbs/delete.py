@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from hauberk.cli.applying import in_order, read_manifests
+from hauberk.cli.completing import complete_namespaces, complete_objects
 from hauberk.cli.context import Context, asynchronous, wait_for
 from hauberk.cli.custom_kinds import Kinds, served_kinds
 from hauberk.cli.errors import ExitCode
@@ -19,13 +20,16 @@ Target = tuple[Kind, str | None, str]
 
 
 @click.command("delete")
-@click.argument("what", nargs=-1, metavar="[KIND NAME... | KIND/NAME...]")
+@click.argument("what", nargs=-1, shell_complete=complete_objects, metavar="[KIND NAME... | KIND/NAME...]")
 @click.option(
     "-f", "--filename", "paths", multiple=True,
     type=click.Path(path_type=Path, exists=True, allow_dash=True),
     help="Delete what these manifests describe.",
 )  # fmt: skip
-@click.option("-n", "--namespace", default="", help="Namespace. [default: the kubeconfig's]")
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Namespace. [default: the kubeconfig's]",
+)  # fmt: skip
 @click.option("-l", "--selector", default="", help="With a kind: all of it with these labels.")
 @click.option("--all", "everything", is_flag=True, help="With a kind: all of it in the namespace.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Return once they are gone.")

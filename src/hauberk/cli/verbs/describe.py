@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from hauberk.cli.completing import complete_namespaces, complete_objects
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.custom_kinds import served_kinds
 from hauberk.cli.describing import age, lines_of
@@ -15,8 +16,13 @@ from hauberk.store.http_client import HttpClient
 
 
 @click.command("describe")
-@click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]... | KIND/NAME...")
-@click.option("-n", "--namespace", default="", help="Namespace. [default: the kubeconfig's]")
+@click.argument(
+    "what", nargs=-1, required=True, shell_complete=complete_objects, metavar="KIND [NAME]... | KIND/NAME..."
+)
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Namespace. [default: the kubeconfig's]",
+)  # fmt: skip
 @click.option("-l", "--selector", default="", help="Only objects with these labels.")
 @asynchronous
 async def command(context: Context, what: tuple[str, ...], namespace: str, selector: str) -> int:

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import click
 
+from hauberk.cli.completing import complete_namespaces, complete_pods
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.pods import container_of, find_pod
 from hauberk.cli.remote_command import PROTOCOL, join
@@ -13,11 +14,14 @@ from hauberk.store.http_client import path
 
 
 @click.command("exec")
-@click.option("-n", "--namespace", default="", help="Namespace. [default: the kubeconfig's]")
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Namespace. [default: the kubeconfig's]",
+)  # fmt: skip
 @click.option("-c", "--container", default="", help="Which container. [default: the first]")
 @click.option("-i", "--stdin", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="On a terminal of its own.")
-@click.argument("pod", metavar="POD | KIND/NAME")
+@click.argument("pod", metavar="POD | KIND/NAME", shell_complete=complete_pods)
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND [ARGUMENT]...")
 @asynchronous
 async def command(

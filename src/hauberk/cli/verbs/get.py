@@ -2,17 +2,19 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
+from hauberk.cli.completing import complete_namespaces, complete_objects
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.custom_kinds import served_kinds
-from hauberk.cli.output import print_json, print_table, print_yaml
+from hauberk.cli.output import GrowingTable, print_json, print_table, print_yaml
 from hauberk.cli.references import Reference, parse_references
 from hauberk.model.kind import Kind, Object
-from hauberk.store.client import ObjectList
+from hauberk.store.client import ApiError, ObjectList
 from hauberk.store.http_client import HttpClient, path
 from hauberk.store.tables import table
 
@@ -20,8 +22,13 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 
 @click.command("get")
-@click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]... | KIND/NAME...")
-@click.option("-n", "--namespace", default="", help="Namespace. [default: the kubeconfig's]")
+@click.argument(
+    "what", nargs=-1, required=True, shell_complete=complete_objects, metavar="KIND [NAME]... | KIND/NAME..."
+)
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Namespace. [default: the kubeconfig's]",
+)  # fmt: skip
 @click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")
 @click.option("-l", "--selector", default="", help="Only objects with these labels.")
 @click.option("--field-selector", default="", help="Only objects with these fields.")
@@ -46,17 +53,19 @@ async def command(
       hauberk get pods,svc -n bank -l app=web
       hauberk get deploy/web -n bank -o yaml
       hauberk get pods -w
+      hauberk get deploy/web -n bank -w
     """
     async with context.connect() as client:
         found = parse_references(what, await served_kinds(client))
         where = None if all_namespaces else namespace or client.connection.namespace
-        asked = _Asked(client, where, selector, field_selector)
+        asked = Asked(client, where, selector, field_selector)
         if watch:
-            if len(found) != 1 or isinstance(found[0], Reference):
-                raise click.UsageError(
-                    "--watch: expected one kind; for one object: --field-selector metadata.name=NAME"
-                )
-            await asked.watch(found[0], output)
+            if len(found) != 1:
+                raise click.UsageError("--watch: expected one kind, or one object, found several")
+            each = found[0]
+            if isinstance(each, Reference):
+                asked = replace(asked, field_selector=f"metadata.name={each.name}")
+            await asked.watch(each.kind if isinstance(each, Reference) else each, output)
         elif output in {"table", "wide"}:
             await _print_tables(asked, found, wide=output == "wide")
         else:
@@ -66,7 +75,7 @@ async def command(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """Which objects of a kind."""
 
     client: HttpClient
@@ -93,10 +102,33 @@ class _Asked:
         return answer
 
     async def watch(self, kind: Kind, output: str) -> None:
-        """Prints what is there and then each change; a watch that ends is begun again where it was."""
+        """Prints what is there and then each change.
+
+        A watch that ends is begun again where it was; one whose place in history is forgotten, from what there is
+        now: of that only what was not printed yet.
+        """
+        printed: dict[str, str] = {}
+        shown = GrowingTable()
         listed = await self._list(kind)
-        self._print(kind, listed.items, output, headers=True)
-        version = listed.resource_version
+        self._print(kind, listed.items, output, shown, headers=True)
+        while True:
+            printed |= {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in listed.items}
+            try:
+                await self._follow(kind, listed.resource_version, output, shown, printed)
+            except ApiError as error:
+                if error.code != 410:
+                    raise
+            listed = await self._list(kind)
+            new = [
+                each for each in listed.items
+                if printed.get(each["metadata"]["uid"]) != each["metadata"]["resourceVersion"]
+            ]  # fmt: skip
+            self._print(kind, new, output, shown, headers=False)
+
+    async def _follow(
+        self, kind: Kind, version: str, output: str, shown: GrowingTable, printed: dict[str, str]
+    ) -> None:
+        """Prints changes for as long as the server remembers where it was; raises `ApiError` 410 then."""
         while True:
             async for event in self.client.watch(
                 kind,
@@ -105,14 +137,19 @@ class _Asked:
                 label_selector=self.label_selector,
                 field_selector=self.field_selector,
             ):
-                version = event.object["metadata"]["resourceVersion"]
+                metadata = event.object["metadata"]
+                version = metadata["resourceVersion"]
                 if event.type != "BOOKMARK":
-                    self._print(kind, [event.object], output, headers=False)
+                    printed[metadata["uid"]] = version
+                    self._print(kind, [event.object], output, shown, headers=False)
 
-    def _print(self, kind: Kind, objects: list[Object], output: str, *, headers: bool) -> None:
+    def _print(
+        self, kind: Kind, objects: list[Object], output: str, shown: GrowingTable, *, headers: bool
+    ) -> None:
         if output in {"table", "wide"}:
-            rows = table(kind, objects, now=datetime.now(UTC))
-            print_rows(rows, wide=output == "wide", namespaces=self.namespace is None, headers=headers)
+            found = table(kind, objects, now=datetime.now(UTC))
+            titles, rows = cells_of(found, wide=output == "wide", namespaces=self.namespace is None)
+            shown.print([titles, *rows] if headers else rows)
         else:
             for each in objects:
                 print_objects([each], output, single=True)
@@ -124,7 +161,7 @@ class _Asked:
         )
 
 
-async def _print_tables(asked: _Asked, found: Sequence[Kind | Reference], *, wide: bool) -> None:
+async def _print_tables(asked: Asked, found: Sequence[Kind | Reference], *, wide: bool) -> None:
     """A table for each kind; named objects of one kind share theirs."""
     tables: dict[str, Object] = {}
     for each in found:
@@ -145,8 +182,13 @@ async def _print_tables(asked: _Asked, found: Sequence[Kind | Reference], *, wid
         click.echo(f"No objects found{where}.", err=True)
 
 
-def print_rows(answer: Object, *, wide: bool, namespaces: bool, headers: bool = True) -> None:
-    """A `meta.k8s.io/v1` Table; `wide` shows the columns of lower priority too."""
+def print_rows(answer: Object, *, wide: bool, namespaces: bool) -> None:
+    """A `meta.k8s.io/v1` Table."""
+    print_table(*cells_of(answer, wide=wide, namespaces=namespaces))
+
+
+def cells_of(answer: Object, *, wide: bool, namespaces: bool) -> tuple[list[str], list[list[Any]]]:
+    """Titles and rows of a `meta.k8s.io/v1` Table; `wide` has the columns of lower priority too."""
     shown = [
         number
         for number, column in enumerate(answer["columnDefinitions"])
@@ -162,7 +204,7 @@ def print_rows(answer: Object, *, wide: bool, namespaces: bool, headers: bool = 
         titles = ["NAMESPACE", *titles]
     elif namespaces:
         rows = [row[1:] for row in rows]
-    print_table(titles if headers else (), rows)
+    return titles, rows
 
 
 def print_objects(objects: list[Object], output: str, *, single: bool) -> None:

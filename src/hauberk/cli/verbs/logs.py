@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import click
 
+from hauberk.cli.completing import complete_namespaces, complete_pods
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import CommandError
 from hauberk.cli.pods import container_of, find_pod
@@ -19,8 +20,11 @@ NEW_LINES_SECONDS = 0.2
 
 
 @click.command("logs")
-@click.argument("pod", metavar="POD | KIND/NAME")
-@click.option("-n", "--namespace", default="", help="Namespace. [default: the kubeconfig's]")
+@click.argument("pod", metavar="POD | KIND/NAME", shell_complete=complete_pods)
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Namespace. [default: the kubeconfig's]",
+)  # fmt: skip
 @click.option("-c", "--container", default="", help="Which container. [default: the first]")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until Ctrl-C.")
 @click.option("--tail", type=click.IntRange(min=0), help="Only so many last lines.")

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from hauberk.cli.completing import complete_namespaces
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import ExitCode
 from hauberk.cli.output import BAD, GOOD, print_json, print_table, styled
@@ -13,7 +14,10 @@ STYLES = {"SYNCED": GOOD, "NACK": BAD, "STALE": BAD}
 
 
 @click.command("proxy-status")
-@click.option("-n", "--namespace", default="", help="Only proxies of this namespace.")
+@click.option(
+    "-n", "--namespace", default="", shell_complete=complete_namespaces,
+    help="Only proxies of this namespace.",
+)  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @asynchronous
 async def command(context: Context, namespace: str, output: str) -> int:

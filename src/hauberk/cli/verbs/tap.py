@@ -3,6 +3,7 @@
 import click
 
 from hauberk.chain.record import Connection, Record
+from hauberk.cli.completing import complete_namespaces, complete_workloads
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.node_api import tap
 from hauberk.cli.output import BAD, DIM, GOOD, console, duration, print_json_line, styled
@@ -10,9 +11,12 @@ from hauberk.cli.references import WorkloadReference
 
 
 @click.command("tap")
-@click.argument("destination", required=False, default="")
+@click.argument("destination", required=False, default="", shell_complete=complete_workloads)
 @click.option("--from", "source", default="", help="Only calls of this workload (NAMESPACE/NAME).")
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of names without one.")
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, shell_complete=complete_namespaces,
+    help="Of names without one.",
+)  # fmt: skip
 @click.option("--verdict", type=click.Choice(["allow", "deny"]), help="Only calls with that verdict.")
 @click.option("--type", "kind", type=click.Choice(["connection", "request"]), help="Only such records.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many.")

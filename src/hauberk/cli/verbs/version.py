@@ -14,7 +14,7 @@ from hauberk.cli.output import print_json
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @asynchronous
 async def command(context: Context, client_only: bool, output: str) -> int:
-    """Print the versions of this program and of the control plane.
+    """Print the versions of this program and of the control plane; exit code 3 if that does not answer.
 
     \b
     Examples:
@@ -22,12 +22,15 @@ async def command(context: Context, client_only: bool, output: str) -> int:
       hauberk version --client -o json
     """
     found: dict[str, Any] = {"client": version("hauberk")}
-    if not client_only:
-        async with context.connect() as client:
-            found["server"] = (await client.raw("GET", "/version"))["gitVersion"]
-    if output == "json":
-        print_json(found)
-    else:
-        for name, value in found.items():
-            click.echo(f"{name}: {value}")
+    try:
+        if not client_only:
+            async with context.connect() as client:
+                found["server"] = (await client.raw("GET", "/version"))["gitVersion"]
+    finally:
+        # Whatever the control plane says: this much is known.
+        if output == "json":
+            print_json(found)
+        else:
+            for name, value in found.items():
+                click.echo(f"{name}: {value}")
     return 0

@@ -5,6 +5,7 @@ import click
 from hauberk.chain.record import Connection, Record, Request
 from hauberk.chain.ring import Link, Ring, State
 from hauberk.chain.why import Side, Why, explain
+from hauberk.cli.completing import complete_namespaces, complete_workloads
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.cli.node_api import connection_of, records
@@ -22,8 +23,13 @@ _MARKS = {
 
 
 @click.command("why")
-@click.argument("call", nargs=-1, required=True, metavar="SOURCE DESTINATION | ID")
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of names without one.")
+@click.argument(
+    "call", nargs=-1, required=True, metavar="SOURCE DESTINATION | ID", shell_complete=complete_workloads
+)
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, shell_complete=complete_namespaces,
+    help="Of names without one.",
+)  # fmt: skip
 @click.option("--verdict", type=click.Choice(["allow", "deny"]), help="The newest call with that verdict.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @asynchronous
