@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -384,7 +384,7 @@ LISTS = {
 }
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON_VALUES, JSON_VALUES)
 def test_any_patch_fits_or_is_refused(target: Any, patch: Any) -> None:
     for apply in (lambda: strategic_merge_patch(target, patch, LISTS), lambda: json_patch(target, patch)):
@@ -407,7 +407,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON_VALUES, OPERATIONS)
 def test_any_operations_fit_or_are_refused(target: Any, operations: list[Any]) -> None:
     with contextlib.suppress(PatchError):
