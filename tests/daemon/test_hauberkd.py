@@ -148,7 +148,7 @@ async def refusal(at: str, ca: Any, spiffe_id: str, node_id: str) -> grpc.aio.Ai
 
 def test_a_second_hauberkd_on_one_state_folder_is_refused(hauberkd: Any) -> None:
     hauberkd.start()
-    second = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=20)
+    second = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     assert f"process {hauberkd.process.pid}" in second.stderr
 
@@ -173,7 +173,7 @@ def test_a_wrong_command_line_says_what_was_expected(hauberkd: Any) -> None:
         ("--database", "mysql://x", "postgresql://"),
     ):
         done = subprocess.run(
-            [*hauberkd.arguments, option, value], capture_output=True, text=True, timeout=20
+            [*hauberkd.arguments, option, value], capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 2
         assert expected in done.stderr
@@ -183,7 +183,7 @@ def test_a_key_file_that_others_can_read_is_refused(hauberkd: Any) -> None:
     key: Path = hauberkd.key
     key.write_text("x")
     key.chmod(0o644)
-    done = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(hauberkd.arguments, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "chmod 600" in done.stderr
 
@@ -194,7 +194,7 @@ def test_a_key_file_in_the_state_folder_is_refused(hauberkd: Any, tmp_path: Path
     link.symlink_to(hauberkd.state)
     for path in (hauberkd.state / "key", hauberkd.state / "ca" / "key", link / "key"):
         done = subprocess.run(
-            [*hauberkd.arguments, "--key-file", str(path)], capture_output=True, text=True, timeout=20
+            [*hauberkd.arguments, "--key-file", str(path)], capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 2
         assert "`mv " in done.stderr
