@@ -1,6 +1,6 @@
 """Brings what the mesh is made of from the API to the ADS server: objects in, registries out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from hauberk.mesh.ads import Discovery, UnauthenticatedError
 from hauberk.mesh.proxy import Proxy, parse_node_id, proxy_of
@@ -59,6 +59,13 @@ class MeshFeed:
         self._upserted.clear()
         self._deleted.clear()
         later = self.registry.update(upserted, deleted)
+        if later is not self.registry:
+            self.registry = later
+            self._publish(later)
+
+    def use_key_sets(self, key_sets: Mapping[str, str]) -> None:
+        """Take in the fetched key sets of tokens' issuers, by address."""
+        later = self.registry.with_key_sets(key_sets)
         if later is not self.registry:
             self.registry = later
             self._publish(later)

@@ -27,6 +27,7 @@ from hauberk.daemon.federation import FOLDER, Federation
 from hauberk.daemon.files import private_folder, replace_file
 from hauberk.daemon.gateway_api_status import GatewayApiStatus
 from hauberk.daemon.grpc_port import GrpcPort
+from hauberk.daemon.key_sets import KeySets
 from hauberk.daemon.mesh_feed import MeshFeed, mesh_kinds
 from hauberk.daemon.node_certificates import NodeCertificates
 from hauberk.daemon.options import Listen, Options
@@ -120,6 +121,7 @@ class _ControlPlane:
             tasks.start(Federation(options.state / FOLDER, authority).run(), "federation")
             gateways = GatewayApiStatus(self._client, self._informers, self._discovery, utc_now)
             tasks.start(gateways.run(), "gateway status")
+            tasks.start(KeySets(self._discovery, self._feed.use_key_sets).run(), "key sets")
             tasks.start(
                 run_controllers(self._client, self._root_certificates, informers=self._informers.values()),
                 "controllers",

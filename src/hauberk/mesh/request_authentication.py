@@ -27,6 +27,7 @@ from hauberk.model.jwks import MalformedKeySetError, parse_key_set
 FILTER = "envoy.filters.http.jwt_authn"
 PAYLOAD = "payload"
 """Where the filter leaves a verified token's claims in its dynamic metadata."""
+DISCOVERY = "/.well-known/openid-configuration"
 SPACE_DELIMITED = ("scope", "permission")
 """Claims that are lists in a text, unless a rule names others too."""
 NO_KEYS = json.dumps(
@@ -104,10 +105,17 @@ def http_filters(issuers: Iterable[Issuer]) -> list[http_connection_manager_pb2.
 
 
 def key_set_address(rule: Spec) -> str:
-    """Where a rule's keys are to be fetched; empty if it holds them."""
+    """Where a rule's keys are to be fetched: told, or found by the issuer (OpenID Connect Discovery 1.0, 4).
+
+    Empty if the rule holds them, or its issuer is no address.
+    """
     if rule.get("jwks"):
         return ""
-    return str(rule.get("jwksUri") or rule.get("jwks_uri") or "")
+    told = str(rule.get("jwksUri") or rule.get("jwks_uri") or "")
+    issuer = str(rule.get("issuer") or "")
+    if not told and issuer.startswith("https://"):
+        return issuer.rstrip("/") + DISCOVERY
+    return told
 
 
 def _rules(policy: Configuration) -> list[Spec]:
