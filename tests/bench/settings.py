@@ -15,5 +15,5 @@ class Settings:
     """Changes of an endpoint that the control plane is measured over."""
 
 
-FULL = Settings(rounds=5, seconds=3, rate=1000, pushes=50)
+FULL = Settings(rounds=5, seconds=2, rate=1000, pushes=50)
 QUICK = Settings(rounds=1, seconds=1, rate=500, pushes=5)

@@ -1,6 +1,8 @@
 //! Access log lines, from the formats that the control plane states (Envoy's command operators).
 
 use std::borrow::Cow;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hauberk_config::access_log::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink};
@@ -8,7 +10,6 @@ use hauberk_telemetry::flags::Flag;
 use hauberk_telemetry::outbox::Parcel;
 use hauberk_telemetry::timestamp::Timestamp;
 use http::Version;
-use serde_json::{Map, Value};
 
 use crate::ended::{Ended, started};
 
@@ -48,6 +49,9 @@ fn passes(filter: &AccessLogFilter, ended: &Ended<'_>) -> bool {
 /// Where the RBAC filter says which AUDIT policy matched: `DYNAMIC_METADATA(envoy.filters.http.rbac:…)`.
 const AUDITED: &str = ".rbac:audit_shadow_effective_policy_id)";
 
+/// Bytes of a line with the usual fields.
+const USUAL_LINE: usize = 768;
+
 /// The keys of lines for which no format is stated.
 const DEFAULT: [(&str, &str); 12] = [
     ("start_time", "%START_TIME%"),
@@ -64,32 +68,41 @@ const DEFAULT: [(&str, &str); 12] = [
     ("request_id", "%REQ(X-REQUEST-ID)%"),
 ];
 
-fn line(format: &AccessLogFormat, ended: &Ended<'_>) -> String {
-    let object = |fields: &mut dyn Iterator<Item = (&str, &str)>| {
-        let fields = fields.map(|(key, template)| (key.to_owned(), field(template, ended)));
-        Value::Object(fields.collect::<Map<_, _>>()).to_string()
-    };
+/// A line without its line feed. Written field by field, since every request has one.
+fn line(format: &AccessLogFormat, ended: &Ended<'_>) -> Vec<u8> {
     match format {
-        AccessLogFormat::Text(template) => filled(template, ended).trim_end().to_owned(),
-        AccessLogFormat::Default => object(&mut DEFAULT.into_iter()),
-        AccessLogFormat::Json(fields) => object(
-            &mut fields
-                .iter()
-                .map(|(key, template)| (key.as_str(), template.as_str())),
-        ),
+        AccessLogFormat::Text(template) => filled(template, ended).trim_end().into(),
+        AccessLogFormat::Default => object(DEFAULT.into_iter(), ended),
+        AccessLogFormat::Json(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|(key, template)| (key.as_str(), template.as_str()));
+            object(fields, ended)
+        }
     }
 }
 
-/// A lone operator keeps its type: numbers stay numbers, and what is not known is null.
-fn field(template: &str, ended: &Ended<'_>) -> Value {
-    let lone = template
-        .strip_prefix('%')
-        .and_then(|rest| rest.strip_suffix('%'))
-        .filter(|inner| !inner.contains('%'));
-    match lone {
-        Some(operator) => operate(operator, ended),
-        None => filled(template, ended).into(),
+fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>, ended: &Ended<'_>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(USUAL_LINE);
+    line.push(b'{');
+    for (key, template) in fields {
+        if line.len() > 1 {
+            line.push(b',');
+        }
+        quote(&mut line, key);
+        line.push(b':');
+        // A lone operator keeps its type: numbers stay numbers, and what is not known is null.
+        match lone(template) {
+            Some(operator) => operate(operator, ended).write_json(&mut line),
+            None => quote(&mut line, &filled(template, ended)),
+        }
     }
+    line.push(b'}');
+    line
+}
+
+fn lone(template: &str) -> Option<&str> {
+    let inner = template.strip_prefix('%')?.strip_suffix('%')?;
+    (!inner.contains('%')).then_some(inner)
 }
 
 fn filled(template: &str, ended: &Ended<'_>) -> String {
@@ -97,77 +110,129 @@ fn filled(template: &str, ended: &Ended<'_>) -> String {
     for (index, part) in template.split('%').enumerate() {
         if index % 2 == 0 {
             text.push_str(part);
-            continue;
-        }
-        match operate(part, ended) {
-            Value::Null => text.push('-'),
-            Value::String(value) => text.push_str(&value),
-            other => text.push_str(&other.to_string()),
+        } else {
+            operate(part, ended).write_text(&mut text);
         }
     }
     text
 }
 
-/// Null: an operator that is not known here, or has nothing to say of this call.
-fn operate(operator: &str, ended: &Ended<'_>) -> Value {
+fn quote(line: &mut Vec<u8>, text: &str) {
+    // Writing text into memory cannot fail.
+    serde_json::to_writer(line, text).ok();
+}
+
+/// What an operator stands for.
+enum Found<'a> {
+    /// The operator is not known here, or has nothing to say of this call.
+    Nothing,
+    Number(u64),
+    Text(Cow<'a, str>),
+    Name(Arc<str>),
+    Address(SocketAddr),
+    Time(Timestamp),
+}
+
+impl<'a> Found<'a> {
+    fn text(value: Option<&'a str>) -> Self {
+        value.map_or(Self::Nothing, |text| Self::Text(text.into()))
+    }
+
+    fn owned(value: Option<String>) -> Self {
+        value.map_or(Self::Nothing, |text| Self::Text(text.into()))
+    }
+
+    fn name(value: Option<Arc<str>>) -> Self {
+        value.map_or(Self::Nothing, Self::Name)
+    }
+
+    fn write_json(&self, line: &mut Vec<u8>) {
+        // Writing into memory cannot fail.
+        match self {
+            Self::Nothing => line.extend_from_slice(b"null"),
+            Self::Number(number) => write!(line, "{number}").unwrap_or_default(),
+            Self::Text(text) => quote(line, text),
+            Self::Name(name) => quote(line, name),
+            Self::Address(address) => write!(line, "\"{address}\"").unwrap_or_default(),
+            Self::Time(time) => write!(line, "\"{time}\"").unwrap_or_default(),
+        }
+    }
+
+    fn write_text(&self, text: &mut String) {
+        use std::fmt::Write;
+        match self {
+            Self::Nothing => text.push('-'),
+            Self::Number(number) => write!(text, "{number}").unwrap_or_default(),
+            Self::Text(value) => text.push_str(value),
+            Self::Name(name) => text.push_str(name),
+            Self::Address(address) => write!(text, "{address}").unwrap_or_default(),
+            Self::Time(time) => write!(text, "{time}").unwrap_or_default(),
+        }
+    }
+}
+
+fn operate<'a>(operator: &str, ended: &Ended<'a>) -> Found<'a> {
     let connection = ended.connection;
     let facts = &connection.facts;
     let call = ended.call;
-    let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
     let name = operator.split(['(', ':']).next().unwrap_or_default();
     match name {
-        "START_TIME" => Timestamp(started(ended.duration())).to_string().into(),
-        "PROTOCOL" => text(call.map(|call| protocol(call.version))),
-        "RESPONSE_CODE" => call.map_or(0, |call| call.status).into(),
-        "RESPONSE_CODE_DETAILS" => ended.details().map_or(Value::Null, Value::from),
-        "RESPONSE_FLAGS" => ended.flag().text().into(),
+        "START_TIME" => Found::Time(Timestamp(started(ended.duration()))),
+        "PROTOCOL" => Found::text(call.map(|call| protocol(call.version))),
+        "RESPONSE_CODE" => Found::Number(call.map_or(0, |call| call.status.into())),
+        "RESPONSE_CODE_DETAILS" => Found::owned(ended.details()),
+        "RESPONSE_FLAGS" => Found::text(Some(ended.flag().text())),
         "GRPC_STATUS" | "GRPC_STATUS_NUMBER" => call
             .and_then(|call| call.grpc_status)
-            .map_or(Value::Null, Value::from),
-        "BYTES_RECEIVED" => ended.bytes_in.into(),
-        "BYTES_SENT" => ended.bytes_out.into(),
-        "DURATION" => u64::try_from(ended.duration().as_millis())
-            .unwrap_or(u64::MAX)
-            .into(),
-        "ROUTE_NAME" => text(
+            .map_or(Found::Nothing, |status| Found::Number(status.into())),
+        "BYTES_RECEIVED" => Found::Number(ended.bytes_in),
+        "BYTES_SENT" => Found::Number(ended.bytes_out),
+        "DURATION" => {
+            Found::Number(u64::try_from(ended.duration().as_millis()).unwrap_or(u64::MAX))
+        }
+        "ROUTE_NAME" => Found::text(
             call.map(|call| &*call.route)
                 .filter(|name| !name.is_empty()),
         ),
-        "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => ended
-            .upstream()
-            .map_or(Value::Null, |address| address.to_string().into()),
-        "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => text(ended.cluster().as_deref()),
+        "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => {
+            ended.upstream().map_or(Found::Nothing, Found::Address)
+        }
+        "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Found::name(ended.cluster()),
         "UPSTREAM_PEER_URI_SAN" => {
             let session = ended.upstream_session();
-            text(session.as_ref().and_then(|session| session.peer_id()))
+            Found::owned(session.and_then(|session| session.peer_id().map(str::to_owned)))
         }
         "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => {
-            facts.source.to_string().into()
+            Found::Address(facts.source)
         }
         "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"
-        | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => facts.source.ip().to_string().into(),
-        "DOWNSTREAM_LOCAL_ADDRESS" => facts.destination.to_string().into(),
-        "DOWNSTREAM_PEER_URI_SAN" => text(connection.peer_id()),
+        | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => {
+            Found::owned(Some(facts.source.ip().to_string()))
+        }
+        "DOWNSTREAM_LOCAL_ADDRESS" => Found::Address(facts.destination),
+        "DOWNSTREAM_PEER_URI_SAN" => Found::text(connection.peer_id()),
         "DOWNSTREAM_LOCAL_URI_SAN" => {
             let session = connection.session.as_ref();
-            text(session.and_then(|session| session.own.spiffe_id()))
+            Found::text(session.and_then(|session| session.own.spiffe_id()))
         }
         "DOWNSTREAM_TLS_VERSION" => {
-            text(connection.session.as_ref().map(|session| session.version))
+            Found::text(connection.session.as_ref().map(|session| session.version))
         }
-        "REQUESTED_SERVER_NAME" => text(facts.server_name.as_deref()),
-        "TRACE_ID" => text(call.and_then(|call| call.trace_id())),
-        "DYNAMIC_METADATA" if operator.ends_with(AUDITED) => text(ended.audited().as_deref()),
+        "REQUESTED_SERVER_NAME" => Found::text(facts.server_name.as_deref()),
+        "TRACE_ID" => Found::text(call.and_then(|call| call.trace_id())),
+        "DYNAMIC_METADATA" if operator.ends_with(AUDITED) => Found::name(ended.audited()),
         "REQ" => {
             let wanted = operator
                 .strip_prefix("REQ(")
                 .and_then(|rest| rest.split(')').next())
                 .unwrap_or_default();
             // `REQ(A?B)`: B where there is no A.
-            let found = wanted.split('?').find_map(|name| request(name, ended));
-            text(found.as_deref())
+            wanted
+                .split('?')
+                .find_map(|name| request(name, ended))
+                .map_or(Found::Nothing, Found::Text)
         }
-        _ => Value::Null,
+        _ => Found::Nothing,
     }
 }
 
@@ -180,6 +245,7 @@ fn request<'a>(name: &str, ended: &Ended<'a>) -> Option<Cow<'a, str>> {
         ":authority" => header(call.authority.as_ref()),
         "x-request-id" => header(call.request_id.as_ref()),
         "traceparent" => header(call.traceparent.as_ref()),
+        "user-agent" => header(call.user_agent.as_ref()),
         name => header(call.headers.as_ref()?.get(name)),
     }
 }
@@ -206,6 +272,7 @@ pub fn wants_headers(logs: &[AccessLog]) -> bool {
                         | ":authority"
                         | "x-request-id"
                         | "traceparent"
+                        | "user-agent"
                 )
             })
         })

@@ -31,6 +31,7 @@ pub struct Call {
     pub version: Version,
     pub authority: Option<HeaderValue>,
     pub request_id: Option<HeaderValue>,
+    pub user_agent: Option<HeaderValue>,
     pub traceparent: Option<HeaderValue>,
     /// The caller's headers, kept where a log asks for them.
     pub headers: Option<Box<HeaderMap>>,
@@ -71,6 +72,7 @@ impl Call {
             version,
             authority: None,
             request_id: None,
+            user_agent: None,
             traceparent: None,
             headers: None,
             traced: None,

@@ -56,6 +56,7 @@ pub async fn handle(
         return refuse_and_close(call, &request, 400, reason);
     }
     call.authority = request.headers().get(header::HOST).cloned();
+    call.user_agent = request.headers().get(header::USER_AGENT).cloned();
     if manager.keeps_headers {
         call.headers = Some(Box::new(request.headers().clone()));
     }

@@ -23,7 +23,7 @@ const TAP_LINES: usize = 1024;
 
 enum Line {
     Record(Record),
-    Access(String),
+    Access(Vec<u8>),
 }
 
 /// Takes records from any thread.
@@ -90,8 +90,8 @@ impl Sink {
     }
 
     /// `line` without a line feed.
-    pub fn access(&self, line: String) {
-        self.put(Line::Access(line));
+    pub fn access(&self, line: impl Into<Vec<u8>>) {
+        self.put(Line::Access(line.into()));
     }
 
     fn put(&self, line: Line) {
@@ -240,7 +240,10 @@ impl Writer {
             match self.queue.try_recv() {
                 Ok(Line::Record(record)) => self.record(&record),
                 Ok(Line::Access(line)) => {
-                    let written = self.access.attempt(|file| writeln!(file, "{line}"));
+                    let written = self.access.attempt(|file| {
+                        file.write_all(&line)?;
+                        file.write_all(b"\n")
+                    });
                     self.count(written);
                 }
                 Err(TryRecvError::Empty) => return true,
