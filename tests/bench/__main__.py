@@ -44,9 +44,15 @@ def main() -> None:
     progress.say(str(machine))
     progress.say("building the release binaries")
     hauberk.build()
-    measured = [one for name in options.rows or ROWS for one in ROWS[name](settings, progress)]
-    sys.stdout.write(report.write(measured, machine, asdict(settings), options.output))
+    measured: list[report.Measurement] = []
+    text = ""
+    for name in options.rows or ROWS:
+        measured += ROWS[name](settings, progress)
+        # After each row, so that a run that is ended early leaves what it has found.
+        text = report.write(measured, machine, asdict(settings), options.output)
+    sys.stdout.write(text)
     progress.say(f"written: {options.output}/bench.json, bench-run.json, bench.txt")
 
 
-main()
+if __name__ == "__main__":
+    main()
