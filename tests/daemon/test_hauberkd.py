@@ -114,7 +114,10 @@ async def test_ads_answers_the_pods_own_identity_and_no_other(hauberkd: Any) -> 
             assert wrong in refused.details()
         shown = json.loads(hauberkd.kubectl("get", "--raw", f"/hauberk/v1/snapshot/default/{name}"))
         assert shown["proxy"] == node_id
-        assert json.loads(hauberkd.kubectl("get", "--raw", "/hauberk/v1/proxy-status")) == {"proxies": []}
+        assert json.loads(hauberkd.kubectl("get", "--raw", "/hauberk/v1/proxy-status")) == {
+            "proxies": [],
+            "refused": [],
+        }
 
 
 async def listeners(at: str, ca: Any, spiffe_id: str, node_id: str) -> list[str]:
