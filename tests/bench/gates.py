@@ -44,8 +44,10 @@ def two_places() -> Iterator[tuple[Place, Place]]:
     if os.geteuid() != 0:
         raise PermissionError("the two-hop row makes network namespaces: run it as root, or name other rows")
     network = Network(f"bench{secrets.token_hex(2)}", HOST)
-    web = Place(network.of("web", IPv4Address(WEB), gateway=False), 0x0FFF_F001)
-    ledger = Place(network.of("ledger", IPv4Address(LEDGER), gateway=False), 0x0FFF_F002)
+    web = Place(network.of("web", IPv4Address(WEB), gateway=False, proxy_uid=0x0FFF_F001), 0x0FFF_F001)
+    ledger = Place(
+        network.of("ledger", IPv4Address(LEDGER), gateway=False, proxy_uid=0x0FFF_F002), 0x0FFF_F002
+    )
     try:
         asyncio.run(_make(network, web, ledger))
         yield web, ledger

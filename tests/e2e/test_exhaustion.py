@@ -3,11 +3,13 @@
 import itertools
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from instance_testing.instance import TestInstance, instance, wait_until
@@ -113,7 +115,11 @@ def test_no_descriptor_left(mesh: TestInstance, process: str) -> None:
     calls, began = Calls(mesh), time.time()
     said = log.stat().st_size
     with limited(pid):
-        wait_until(lambda: b"Too many open files" in log.read_bytes()[said:] or probe(mesh), 30, "it is said")
+        wait_until(
+            lambda: b"Too many open files" in log.read_bytes()[said:] or knock(mesh, process),
+            30,
+            "it is said",
+        )
         wait_until(lambda: len(calls.since(began)) > 30, 20, "calls go on")
     wait_until(lambda: mesh.hauberk("logs", "-n", "mesh", "deploy/steady").returncode == 0, 30, "it recovers")
     wait_until(lambda: condition(mesh, "Ready")["status"] == "True", 30, "the node is ready")
@@ -124,10 +130,12 @@ def test_no_descriptor_left(mesh: TestInstance, process: str) -> None:
     assert mesh.pid_of(process) == pid
 
 
-def probe(mesh: TestInstance) -> None:
-    """Asks for something that needs a new descriptor in both processes; whatever comes of it."""
-    with suppress(subprocess.TimeoutExpired):
-        mesh.hauberk("logs", "-n", "mesh", "deploy/steady", timeout=3)
+def knock(mesh: TestInstance, process: str) -> None:
+    """A connection that the process would need a descriptor for."""
+    said = json.loads((mesh.run / f"{process}.json").read_text())
+    found = urlsplit(said["api" if process == "hauberkd" else "kubelet"])
+    with suppress(TimeoutError):
+        socket.create_connection((found.hostname, found.port), 3).close()
 
 
 @contextmanager

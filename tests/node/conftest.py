@@ -14,6 +14,8 @@ import pytest
 
 from hauberk.node.network import Network, PodNetwork
 
+PROXY = 0x0FFF_F000
+"""The user of the gates' proxies; the relays are root all the same."""
 RELAY = Path(__file__).with_name("transparent_relay.py")
 
 
@@ -56,8 +58,8 @@ async def pair() -> AsyncIterator[Pair]:
     network = Network(f"t{secrets.token_hex(3)}", IPv4Address(f"10.77.{octet}.1"))
     try:
         await network.start()
-        one = network.of("one", IPv4Address(f"10.77.{octet}.5"), gateway=False)
-        two = network.of("two", IPv4Address(f"10.77.{octet}.6"), gateway=False)
+        one = network.of("one", IPv4Address(f"10.77.{octet}.5"), gateway=False, proxy_uid=PROXY)
+        two = network.of("two", IPv4Address(f"10.77.{octet}.6"), gateway=False, proxy_uid=PROXY)
         await network.attach(one)
         await network.attach(two)
         with (

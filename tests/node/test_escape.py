@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.node.conftest import Pair, inside, started
+from tests.node.conftest import PROXY, Pair, inside, started
 
 from hauberk.node import netns
 from hauberk.node.network import PodNetwork
@@ -123,7 +123,7 @@ class Lonely:
 
 @pytest.fixture
 async def lonely(pair: Pair) -> AsyncIterator[Lonely]:
-    pod = pair.network.of("lonely", pair.one.address + 4, gateway=False)
+    pod = pair.network.of("lonely", pair.one.address + 4, gateway=False, proxy_uid=PROXY)
     await pair.network.attach(pod)
     fabric = netns.path(pod.gate.name.replace("gate-lonely", "fabric"))
     yield Lonely(pod, pair.two, fabric)

@@ -86,7 +86,7 @@ class House:
         }  # fmt: skip
         return self.client.put(POD, pod)
 
-    async def until(self, name: str, condition: Callable[[Object], bool], seconds: float = 10) -> Object:
+    async def until(self, name: str, condition: Callable[[Object], bool], seconds: float = 30) -> Object:
         deadline = time.monotonic() + seconds
         while True:
             pod = self.client.objects.get(("pods", "ns", name), {})
@@ -341,7 +341,9 @@ async def test_volumes_hold_what_they_refer_to(house: House) -> None:
 
 async def test_an_agent_that_comes_back_says_at_once_that_its_pods_are_ready(house: House) -> None:
     """A node that was not heard of had its pods marked; no proxy may hear that before it hears that they are back."""
-    probed = {"readinessProbe": {"exec": {"command": ["/bin/true"]}, "initialDelaySeconds": 1}}
+    probed = {
+        "readinessProbe": {"exec": {"command": ["/bin/true"]}, "initialDelaySeconds": 1, "timeoutSeconds": 10}
+    }
     async with house.agent():
         house.add("p", "/bin/sleep", "600", container=probed)
         pod = await house.until("p", ready)

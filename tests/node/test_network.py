@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from tests.node.conftest import RELAY, Pair, inside, started
+from tests.node.conftest import PROXY, RELAY, Pair, inside, started
 
 pytestmark = pytest.mark.root
 
@@ -60,7 +60,7 @@ async def test_names_are_answered_by_the_gate_whatever_server_is_asked(pair: Pai
 
 async def test_a_gateway_is_reached_from_the_host_and_cannot_call_it(pair: Pair) -> None:
     address = pair.one.address + 10
-    gateway = pair.network.of("gateway", address, gateway=True)
+    gateway = pair.network.of("gateway", address, gateway=True, proxy_uid=PROXY)
     await pair.network.attach(gateway)
     with started(gateway.gate, sys.executable, "-c", SERVER):
         with socket.create_connection((str(address), 7000), 3) as connection:
@@ -74,14 +74,14 @@ async def test_a_gateway_is_reached_from_the_host_and_cannot_call_it(pair: Pair)
 
 
 async def test_a_gateway_calls_a_pod_through_its_gate(pair: Pair) -> None:
-    gateway = pair.network.of("gateway", pair.one.address + 10, gateway=True)
+    gateway = pair.network.of("gateway", pair.one.address + 10, gateway=True, proxy_uid=PROXY)
     await pair.network.attach(gateway)
     with started(pair.two.pod, sys.executable, "-c", SERVER):
         assert call(gateway.gate, pair.two.address) == f"hello {gateway.address}"
 
 
 async def test_when_the_relay_is_gone_nothing_passes_and_when_it_is_back_everything_does(pair: Pair) -> None:
-    third = pair.network.of("three", pair.one.address + 3, gateway=False)
+    third = pair.network.of("three", pair.one.address + 3, gateway=False, proxy_uid=PROXY)
     await pair.network.attach(third)
     with started(pair.two.pod, sys.executable, "-c", SERVER):
         assert call(third.pod, pair.two.address) == "TimeoutError: timed out"

@@ -2,10 +2,12 @@
 
 use std::ffi::CString;
 use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{fstat, stat};
 use nix::unistd::{Gid, Uid, execve, setgroups, setresgid, setresuid};
 
 use crate::capability::{self, NET_ADMIN};
@@ -36,6 +38,22 @@ fn raise_file_limit() -> Result<()> {
     Ok(())
 }
 
+/// The user namespace that the gate belongs to, which must not be the machine's.
+fn owner_of(netns: &File, request: &Request) -> Result<OwnedFd> {
+    let owner = sys::owner_of_namespace(netns.as_raw_fd())
+        .context(|| format!("find the owner of {}", request.netns.display()))?;
+    let ours = stat("/proc/self/ns/user").context(|| "look at our user namespace".into())?;
+    let found = fstat(&owner).context(|| "look at the gate's user namespace".into())?;
+    if (ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino) {
+        return Err(Error::new(format!(
+            "--netns {}: expected a network namespace that belongs to a user namespace of its own, \
+             found one of the machine's, over which the proxy must hold nothing",
+            request.netns.display()
+        )));
+    }
+    Ok(owner)
+}
+
 /// Becomes the proxy. Returns only on failure.
 pub fn become_it(request: &Request) -> Error {
     match try_become(request) {
@@ -56,13 +74,17 @@ fn try_become(request: &Request) -> Result<std::convert::Infallible> {
         .context(|| format!("give {} to the proxy", request.directory.display()))?;
     let netns =
         File::open(&request.netns).context(|| format!("open {}", request.netns.display()))?;
-    setns(netns, CloneFlags::CLONE_NEWNET).context(|| "enter the gate".into())?;
+    let owner = owner_of(&netns, request)?;
+    setns(&netns, CloneFlags::CLONE_NEWNET).context(|| "enter the gate".into())?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
         .context(|| "make the proxy's namespaces".into())?;
     root::make_private()?;
     root::enter_minimal(&binary, &request.directory)?;
 
     raise_file_limit()?;
+    // Last of the namespaces: what is held from here on is held over the gate alone.
+    setns(owner, CloneFlags::CLONE_NEWUSER)
+        .context(|| "enter the user namespace of the gate".into())?;
     capability::bound(NET_ADMIN)?;
     sys::keep_capabilities().context(|| "keep a capability over the change of user".into())?;
     setgroups(&[]).context(|| "drop the groups".into())?;

@@ -221,6 +221,17 @@ pub fn terminal_peer(master: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// The user namespace that owns another namespace (ioctl_ns(2), NS_GET_USERNS).
+pub fn owner_of_namespace(namespace: RawFd) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the call takes no argument and gives a descriptor that nobody else owns.
+    unsafe {
+        let result = libc::ioctl(namespace, NS_GET_USERNS);
+        check(result.into())?;
+        Ok(OwnedFd::from_raw_fd(result))
+    }
+}
+
 fn c_string(path: &Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(path.as_os_str().as_bytes())

@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 
 use support::{BINARY, Pod, is_root};
 
@@ -11,15 +13,94 @@ const UID: &str = "520093697";
 
 fn proxy(pod: &Pod, args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
-    command
-        .args(["proxy", "--netns"])
-        .arg(format!("/run/netns/{}", pod.name));
+    let gate = Gate::of(pod);
+    command.args(["proxy", "--netns"]).arg(&gate.0);
     command.arg("--directory").arg(pod.make_directory("proxy"));
     command
         .args(["--uid", UID, "--"])
         .args(args)
         .output()
         .unwrap()
+}
+
+/// A network namespace that belongs to a user namespace in which there is the proxy's user alone.
+struct Gate(PathBuf);
+
+impl Gate {
+    fn of(pod: &Pod) -> Self {
+        let path = PathBuf::from(format!("/run/netns/{}g", pod.name));
+        let mut inside = Command::new("unshare")
+            .args(["--user", "--net", "sh", "-c", "echo made; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut made = [0; 5];
+        inside.stdout.take().unwrap().read_exact(&mut made).unwrap();
+        let process = PathBuf::from(format!("/proc/{}", inside.id()));
+        for map in ["gid_map", "uid_map"] {
+            std::fs::write(process.join(map), format!("{UID} {UID} 1\n")).unwrap();
+        }
+        std::fs::File::create(&path).unwrap();
+        let mounted = Command::new("mount")
+            .arg("--bind")
+            .args([&process.join("ns/net"), &path])
+            .status();
+        assert!(mounted.unwrap().success());
+        drop(inside.stdin.take());
+        inside.wait().unwrap();
+        Gate(path)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_gate_of_the_machines_own_user_namespace_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let pod = Pod::shell("true");
+    let output = Command::new(BINARY)
+        .args(["proxy", "--netns"])
+        .arg(format!("/run/netns/{}", pod.name))
+        .arg("--directory")
+        .arg(pod.make_directory("proxy"))
+        .args(["--uid", UID, "--", "/usr/bin/true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("user namespace of its own"), "{said}");
+}
+
+#[test]
+fn its_capability_is_one_over_the_gate_alone() {
+    if !is_root() {
+        return;
+    }
+    let pod = Pod::shell("true");
+    let output = proxy(
+        &pod,
+        &[
+            "/usr/bin/grep",
+            "-h",
+            "",
+            "/proc/self/uid_map",
+            "/proc/self/gid_map",
+        ],
+    );
+    let said = String::from_utf8(output.stdout).unwrap();
+    let maps: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(maps, [[UID, UID, "1"], [UID, UID, "1"]]);
 }
 
 #[test]

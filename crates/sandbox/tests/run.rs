@@ -5,6 +5,8 @@ mod support;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -111,5 +113,102 @@ fn what_cannot_start_is_a_start_error_that_names_the_cause() {
             state["message"].as_str().unwrap().contains(cause),
             "{state}"
         );
+    }
+}
+
+#[test]
+fn a_slow_peer_at_the_control_socket_holds_nobody_up_for_long() {
+    if !is_root() {
+        return;
+    }
+    let pod = Pod::shell(TRAP);
+    let mut running = pod.start();
+    pod.wait_for("ready");
+    let mut slow = UnixStream::connect(pod.path("control")).unwrap();
+    let dripping = std::thread::spawn(move || {
+        let start = Instant::now();
+        while slow.write_all(b" ").is_ok() && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        start.elapsed()
+    });
+    let mut stream = UnixStream::connect(pod.path("control")).unwrap();
+    stream
+        .write_all(b"{\"op\":\"signal\",\"signal\":15}\n")
+        .unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(42));
+    let held = dripping.join().unwrap();
+    assert!(held < Duration::from_secs(10), "held for {held:?}");
+}
+
+#[test]
+fn limits_of_resources_hold_in_the_container() {
+    if !is_root() {
+        return;
+    }
+    let pod = Pod::shell("ulimit -Sn; ulimit -Hn; ulimit -Sc")
+        .with("rlimits", json!({"nofile": [100, 200], "core": [0, 0]}));
+    pod.run();
+    assert_eq!(pod.said(), "100\n200\n0");
+    let wrong = Pod::shell("true").with("rlimits", json!({"files": [1, 1]}));
+    wrong.run();
+    let message = wrong.state()["message"].to_string();
+    assert!(message.contains("expected nofile"), "{message}");
+}
+
+#[test]
+fn a_program_that_takes_too_much_memory_is_reported_as_killed_for_that() {
+    if !is_root() {
+        return;
+    }
+    let Some(group) = Group::limited_to(64 << 20) else {
+        eprintln!("not run: this machine has no control group for memory that can be written");
+        return;
+    };
+    let eat = "b = []\nwhile True: b.append(bytearray(1 << 20))";
+    let pod = Pod::new(&["/usr/bin/python3", "-c", eat]).with("cgroups", json!([group.0]));
+    assert_eq!(pod.run().status.code(), Some(137));
+    let state = pod.state();
+    assert_eq!(state["reason"], "OOMKilled", "{state}");
+    assert_eq!(state["signal"], 9);
+    let other = Group::limited_to(64 << 20).unwrap();
+    let modest = Pod::new(&[
+        "/usr/bin/python3",
+        "-c",
+        "import os; os.kill(os.getpid(), 9)",
+    ])
+    .with("cgroups", json!([other.0]));
+    modest.run();
+    assert_eq!(
+        modest.state()["reason"],
+        "Error",
+        "not every SIGKILL is one"
+    );
+}
+
+/// A control group with a limit of memory, of version 1 or 2, removed on drop.
+struct Group(PathBuf);
+
+impl Group {
+    fn limited_to(bytes: u64) -> Option<Self> {
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let (parent, file) = if root.join("cgroup.controllers").exists() {
+            std::fs::write(root.join("cgroup.subtree_control"), "+memory").ok()?;
+            (root, "memory.max")
+        } else {
+            (root.join("memory"), "memory.limit_in_bytes")
+        };
+        let nanoseconds = std::time::UNIX_EPOCH.elapsed().ok()?.as_nanos();
+        let group = parent.join(format!("hbt{nanoseconds}"));
+        std::fs::create_dir(&group).ok()?;
+        let group = Group(group);
+        std::fs::write(group.0.join(file), bytes.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
     }
 }

@@ -42,7 +42,9 @@ class ContainerWorker:
         self._policy = policy
         self._build = build
         self._changed = changed
-        self._namespace = node.network.of(record.uid, record.ip, record.gateway).pod
+        self._namespace = node.network.of(
+            record.uid, record.ip, record.gateway, proxy_uid=record.proxy_uid
+        ).pod
         self.progress = ContainerProgress(container["name"], container.get("image") or "", sidecar=sidecar)
         self.begun = asyncio.Event()
         """Set once it has started for the first time: what comes after a sidecar may start."""

@@ -30,6 +30,8 @@ class PodNetwork:
     uid: str
     address: IPv4Address
     gateway: bool
+    proxy_uid: int
+    """The one user id in the user namespace that the gate belongs to."""
     gate: Path
     pod: Path
     """For a gateway the same as `gate`: its proxy is all there is."""
@@ -63,11 +65,11 @@ class Network:
         await run("mount", "--bind", str(netns.path(building)), str(netns.path(self._fabric)))
         await run("ip", "netns", "delete", building)
 
-    def of(self, uid: str, address: IPv4Address, gateway: bool) -> PodNetwork:
+    def of(self, uid: str, address: IPv4Address, gateway: bool, *, proxy_uid: int) -> PodNetwork:
         """Where the namespaces of a pod are, made or not."""
         gate = netns.path(f"{self._prefix}gate-{uid}")
         pod = gate if gateway else netns.path(f"{self._prefix}pod-{uid}")
-        return PodNetwork(uid=uid, address=address, gateway=gateway, gate=gate, pod=pod)
+        return PodNetwork(uid=uid, address=address, gateway=gateway, proxy_uid=proxy_uid, gate=gate, pod=pod)
 
     def uids(self) -> set[str]:
         """UIDs of the pods that have a namespace here."""
@@ -87,7 +89,6 @@ class Network:
         address, gate, pod = network.address, network.gate.name, network.pod.name
         link = _fabric_link(address)
         links = [
-            f"netns add {gate}",
             f"link add {FABRIC_LINK} netns {gate} address {_mac(3, address)} type veth "
             f"peer name {link} netns {self._fabric} address {_mac(4, address)}",
         ]
@@ -97,6 +98,7 @@ class Network:
                 f"link add {POD_LINK} netns {gate} address {_mac(2, address)} type veth "
                 f"peer name eth0 netns {pod} address {_mac(1, address)}",
             ]
+        await netns.add_owned(network.gate, network.proxy_uid)
         await run("ip", "-batch", "-", text="\n".join(links))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._connect_gate(network))

@@ -12,6 +12,8 @@ from hauberk.node.settings import Settings
 FIRST_UID = 0x1000_0000
 """Host user id of the first pod's root; each pod has 65,536 of its own."""
 IDS_A_POD = 65_536
+FIRST_PROXY_UID = 0x0FFF_0000
+"""Host user id of the first pod's proxy: no pod's own range contains it."""
 MOST_PODS = 4096
 GATEWAY_ANNOTATION = "hauberk.io/gateway"
 
@@ -38,6 +40,11 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     def uid_base(self) -> int:
         """Host user id of the pod's root."""
         return FIRST_UID + self.index * IDS_A_POD
+
+    @property
+    def proxy_uid(self) -> int:
+        """Host user id of the pod's proxy, and of it alone."""
+        return FIRST_PROXY_UID + self.index
 
 
 def load(settings: Settings) -> dict[str, PodRecord]:

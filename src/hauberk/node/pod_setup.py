@@ -62,7 +62,9 @@ class PodSetup:
         self._record = record
         self._pod = pod
         self.run = node.settings.pod_run(record.uid)
-        self.network: PodNetwork = node.network.of(record.uid, record.ip, record.gateway)
+        self.network: PodNetwork = node.network.of(
+            record.uid, record.ip, record.gateway, proxy_uid=record.proxy_uid
+        )
         self._mark = self.run / "network"
         self._services = node.services(record, pod)
         behind = self.run / "node"

@@ -20,8 +20,6 @@ from hauberk.node.sandbox import identified, start_time
 
 log = logging.getLogger(__name__)
 
-FIRST_UID = 0x0FFF_0000
-"""Host user id of the first pod's proxy: no pod's own range contains it."""
 SHUTDOWN_SECONDS = 2
 LEAST_WAIT, MOST_WAIT = 0.05, 5.0
 STEADY_SECONDS = 10.0
@@ -95,7 +93,7 @@ class ProxyProcess:
 
     @property
     def uid(self) -> int:
-        return FIRST_UID + self._record.index
+        return self._record.proxy_uid
 
     def start(self) -> None:
         """Keeps the proxy running from now on."""
