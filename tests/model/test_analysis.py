@@ -112,6 +112,13 @@ def pod(container: str, *, spec: str = "") -> str:
     return f"{head}spec: {{{spec} containers: [{{name: c, image: host, {container}}}]}}"
 
 
+def tokens(keys: str) -> str:
+    return other("RequestAuthentication", f"{{jwtRules: [{{issuer: a, {keys}}}]}}", api=SECURITY)
+
+
+ED25519 = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+
+
 def secret(data: str) -> str:
     return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: cert, namespace: bank}}\ndata: {{{data}}}"
 
@@ -255,6 +262,8 @@ CASES = [
     ("HBK0202", gateway("8080, name: a, protocol: TCP"), gateway("8080, name: a, protocol: HTTP")),
     ("HBK0203", TLS, f"{TLS}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: cert, namespace: bank}}"),
     ("HBK0204", f"{TLS}\n---\n{secret('tls.crt: aGFsbG8=')}", f"{TLS}\n---\n{CERTIFICATE}"),
+    ("HBK0310", tokens("jwks: '{}'"), tokens(f"jwks: '{ED25519}'")),
+    ("HBK0311", tokens("jwksUri: http://a.b/keys"), tokens("jwksUri: https://a.b/keys")),
     ("HBK0301", policy("{}", selector="app: wep"), policy("{}")),
     (
         "HBK0302",

@@ -221,6 +221,20 @@ _ENTRIES = (
         "Correct the selector.",
     ),
     Entry(
+        "HBK0310",
+        "error",
+        "Keys that cannot be used",
+        "Every token of this issuer is refused.",
+        "Put a JSON Web Key Set with an RSA, P-256, P-384 or Ed25519 public key into jwks.",
+    ),
+    Entry(
+        "HBK0311",
+        "error",
+        "Keys that are not fetched",
+        "Keys come over HTTPS alone: whoever could change them on the way could sign tokens. All tokens are refused.",
+        "Use an https:// address, or put the keys into jwks.",
+    ),
+    Entry(
         "HBK0401",
         "warning",
         "Service without pods",

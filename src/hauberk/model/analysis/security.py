@@ -6,8 +6,15 @@ from hauberk.model.analysis.finding import Finding
 from hauberk.model.analysis.protocol import carried
 from hauberk.model.analysis.world import Item, Workload, World
 from hauberk.model.istio.destination import DestinationRule
-from hauberk.model.istio.security import AuthorizationPolicy, Operation, PeerAuthentication, Source
+from hauberk.model.istio.security import (
+    AuthorizationPolicy,
+    Operation,
+    PeerAuthentication,
+    RequestAuthentication,
+    Source,
+)
 from hauberk.model.istio.selection import WorkloadSelector
+from hauberk.model.jwks import MalformedKeySetError, parse_key_set
 from hauberk.model.selector import contains
 
 ROOT_NAMESPACE = "istio-system"
@@ -17,7 +24,7 @@ Policy = Item[AuthorizationPolicy]
 
 
 def analyze_security(world: World) -> Iterator[Finding]:
-    """Codes HBK0301 to HBK0309."""
+    """Codes HBK0301 to HBK0311."""
     for item in world.all(AuthorizationPolicy):
         yield from _selector(world, item, item.value.spec.selector, "HBK0301")
         pods = _applies_to(world, item, item.value.spec.selector)
@@ -33,8 +40,25 @@ def analyze_security(world: World) -> Iterator[Finding]:
                     yield from _operation(world, item, target.operation, path, pods)
     for peer in world.all(PeerAuthentication):
         yield from _selector(world, peer, peer.value.spec.selector, "HBK0309")
+    for tokens in world.all(RequestAuthentication):
+        yield from _keys(tokens)
     yield from _overlaps(world)
     yield from _plain_text(world)
+
+
+def _keys(item: Item[RequestAuthentication]) -> Iterator[Finding]:
+    for index, rule in enumerate(item.value.spec.jwt_rules):
+        path = f"spec.jwtRules[{index}]"
+        if rule.jwks:
+            try:
+                parse_key_set(rule.jwks)
+            except MalformedKeySetError as error:
+                yield item.finding("HBK0310", f"{path}.jwks", str(error))
+        address = rule.jwks_uri or rule.jwks_uri_old or ""
+        if address and not address.startswith("https://"):
+            yield item.finding(
+                "HBK0311", f"{path}.jwksUri", f'expected an https:// address, found "{address}"'
+            )
 
 
 def _selector(

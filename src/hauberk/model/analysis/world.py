@@ -16,7 +16,7 @@ from hauberk.model.gateway_api.route import GRPCRoute, HTTPRoute, TCPRoute, TLSR
 from hauberk.model.hauberk.mesh_config import MeshConfig
 from hauberk.model.istio.destination import DestinationRule
 from hauberk.model.istio.gateway import Gateway
-from hauberk.model.istio.security import AuthorizationPolicy, PeerAuthentication
+from hauberk.model.istio.security import AuthorizationPolicy, PeerAuthentication, RequestAuthentication
 from hauberk.model.istio.service_entry import ServiceEntry
 from hauberk.model.istio.telemetry import Telemetry
 from hauberk.model.istio.virtual_service import VirtualService
@@ -149,6 +149,7 @@ _TYPES: dict[tuple[str, str], type[msgspec.Struct]] = {
     ("networking.istio.io", "ServiceEntry"): ServiceEntry,
     ("security.istio.io", "AuthorizationPolicy"): AuthorizationPolicy,
     ("security.istio.io", "PeerAuthentication"): PeerAuthentication,
+    ("security.istio.io", "RequestAuthentication"): RequestAuthentication,
     ("telemetry.istio.io", "Telemetry"): Telemetry,
     ("hauberk.io", "MeshConfig"): MeshConfig,
     ("gateway.networking.k8s.io", "Gateway"): ApiGateway,
