@@ -34,7 +34,12 @@ def access_log(bank: TestInstance, app: str, namespace: str = "bank") -> list[di
     """What the Envoys of a workload's pods wrote of each call."""
     found = json.loads(bank.said("get", "pods", "-n", namespace, "-l", f"app={app}", "-o", "json"))["items"]
     logs = [bank.run / "pods" / pod["metadata"]["uid"] / "access.log" for pod in found]
-    return [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    return [
+        json.loads(line)
+        for log in logs
+        for line in log.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
 
 
 def test_the_tour_is_taken_with_the_same_answers(said: str) -> None:
@@ -72,14 +77,14 @@ def test_every_proxy_acknowledged_everything_and_none_ever_refused(bank: TestIns
 
 def test_each_hop_is_proven_on_both_sides(bank: TestInstance, said: str) -> None:
     def transfers() -> list[dict[str, str]] | None:
-        calls = [call for call in access_log(bank, "ledger") if call["path"] == "/bank.Ledger/Transfer"]
+        calls = [call for call in access_log(bank, "ledger") if call.get("path") == "/bank.Ledger/Transfer"]
         return calls if len(calls) >= 62 else None
 
     inbound = wait_until(transfers, 5, "the payments are in the logs of both ledgers")
     assert len(inbound) == 62
     assert {call["upstream_cluster"] for call in inbound} == {"inbound|9000||"}
     assert {call["downstream_peer"] for call in inbound} == {IDENTITY.format("bank", "web")}
-    outbound = [call for call in access_log(bank, "web") if call["path"] == "/bank.Ledger/Transfer"]
+    outbound = [call for call in access_log(bank, "web") if call.get("path") == "/bank.Ledger/Transfer"]
     assert {call["upstream_peer"] for call in outbound} == {IDENTITY.format("bank", "ledger")}
     database = [call for call in access_log(bank, "db") if int(call["bytes_sent"])]
     callers = {call["downstream_peer"] for call in database}
@@ -93,7 +98,7 @@ def test_the_stranger_is_refused_by_its_identity(bank: TestInstance, said: str) 
     lines = bank.said("logs", "-n", "elsewhere", "deploy/stranger").splitlines()
     assert not [line for line in lines if "HTTP 2" in line]
     assert any("closed the connection unexpectedly" in line for line in lines), "PostgreSQL is not for it"
-    denied = [call for call in access_log(bank, "web") if str(call["response_code"]) == "403"]
+    denied = [call for call in access_log(bank, "web") if str(call.get("response_code")) == "403"]
     assert {call["downstream_peer"] for call in denied} == {IDENTITY.format("elsewhere", "stranger")}
     assert all("rbac_access_denied" in call["response_code_details"] for call in denied)
 
@@ -103,6 +108,25 @@ def test_what_envoy_does_not_record_is_refused_by_name(bank: TestInstance, said:
         done = bank.hauberk(*verb)
         assert done.returncode != 0, done.stdout
         assert "expected proxies that keep call records, found envoy" in done.stderr, (verb, done.stderr)
+
+
+def test_what_an_envoy_runs_is_shown(bank: TestInstance, said: str) -> None:
+    shown = json.loads(bank.said("proxy-config", "deploy/web", "-n", "bank", "-o", "json"))
+    inbound = next(one for one in shown["listeners"] if one["name"] == "virtualInbound")
+    assert inbound["service"] == "web.bank.svc.cluster.local"
+    assert inbound["policy_revision"]
+    names = {
+        section: {one.get("name") or one.get("cluster_name") for one in shown[section]} for section in shown
+    }
+    assert "ledger.bank.svc.cluster.local:9000" in names["routes"]
+    for section in ("clusters", "endpoints"):
+        assert "outbound|9000||ledger.bank.svc.cluster.local" in names[section]
+    assert names["secrets"] == {"default", "ROOTCA"}
+    assert "PRIVATE KEY" not in json.dumps(shown)
+    table = bank.said("proxy-config", "deploy/web", "-n", "bank")
+    assert IDENTITY.format("bank", "web") in table
+    assert "live" in table
+    assert "missing" not in table
 
 
 def test_another_kind_of_proxy_is_not_mixed_in(bank: TestInstance, said: str) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import click
 
+from hauberk.cli import envoy_config_dump
 from hauberk.cli.completing import complete_namespaces, complete_pods
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.node_api import node_path
@@ -100,16 +101,19 @@ class _Proxy:
 
     async def running(self) -> dict[str, list[Resource]]:
         found = await self._page("config_dump")
+        if envoy_config_dump.is_envoys(found):
+            # Unless it is asked for them, an Envoy leaves out the endpoints.
+            found = envoy_config_dump.sections(await self._page("config_dump", {"include_eds": "true"}))
         return {section: found.get(section, []) for section in NAMES}
 
     async def certificates(self) -> list[Resource]:
-        found: list[Resource] = await self._page("certs")
-        return found
+        found = await self._page("certs")
+        return found if isinstance(found, list) else envoy_config_dump.certificates(found)
 
-    async def _page(self, page: str) -> Any:
+    async def _page(self, page: str, query: dict[str, str | int] | None = None) -> Any:
         metadata = self.pod["metadata"]
         where = f"proxy/{quote(metadata['namespace'])}/{quote(metadata['name'])}/{page}"
-        return await self.client.raw("GET", node_path(node_of(self.pod), where))
+        return await self.client.raw("GET", node_path(node_of(self.pod), where, query))
 
 
 async def _print(proxy: _Proxy, section: str, chosen: _Chosen, *, intended: bool, alone: bool) -> None:
