@@ -152,6 +152,25 @@ def test_an_audited_call_is_allowed_and_its_policy_is_shown(mesh: TestInstance) 
         mesh.said("delete", "authorizationpolicy", "watch", "-n", "mesh")
 
 
+def test_a_collector_of_the_mesh_is_told_over_mutual_tls(mesh: TestInstance) -> None:
+    folder, marker = Path(__file__).with_name("collector"), secrets.token_hex(8)
+    mesh.said("up", "-d", str(folder), timeout=120)
+    try:
+
+        def told() -> bool:
+            mesh.client("curl", "-sS", f"http://web:8000/{marker}")
+            lines = mesh.said("logs", "-n", "mesh", "deploy/collector").splitlines()
+            about = [line for line in lines if f"/{marker}" in line]
+            return {line.split()[0] for line in about} == {"entries", "spans"}
+
+        wait_until(told, 30, "the collector hears of the call, by an entry and by a span")
+        chain = mesh.said("why", "mesh/client", "mesh/collector")
+        assert chain.startswith("ALLOWED  spiffe://cluster.local/ns/mesh/sa/client"), chain
+        assert "X25519MLKEM768" in chain, chain
+    finally:
+        mesh.said("delete", "-f", str(folder))
+
+
 def test_a_tightened_policy_closes_a_live_connection(mesh: TestInstance) -> None:
     held = subprocess.Popen(
         mesh.command("exec", "-n", "mesh", "deploy/client", "--", "python3", "/srv/programs/hold.py"),

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::collector::untraced;
 use crate::entry;
 use crate::exporter::Route;
 use crate::gather::gather;
@@ -86,7 +87,7 @@ impl Stream<'_> {
         let channel = route.connect(&self.service.cluster).await?;
         let (messages, receiver) = mpsc::channel(1);
         let mut client = AccessLogServiceClient::new(channel);
-        let mut call = pin!(client.stream_access_logs(ReceiverStream::new(receiver)));
+        let mut call = pin!(client.stream_access_logs(untraced(ReceiverStream::new(receiver))));
         let feeding = self.feed(messages, entries, batch);
         tokio::select! {
             ended = &mut call => return Err(said(ended)),

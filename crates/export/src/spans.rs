@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
+use crate::collector::untraced;
 use crate::exporter::Route;
 use crate::gather::gather;
 use crate::otlp::{
@@ -114,7 +115,7 @@ async fn attempt(
     let codec = ProstCodec::<ExportTraceServiceRequest, ExportTraceServiceResponse>::default();
     let sending = async {
         client.ready().await.map_err(|error| error.to_string())?;
-        let request = tonic::Request::new(request.clone());
+        let request = untraced(request.clone());
         let answer = client.unary(request, PathAndQuery::from_static(EXPORT), codec);
         answer
             .await
