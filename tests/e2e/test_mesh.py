@@ -163,7 +163,7 @@ def test_a_collector_of_the_mesh_is_told_over_mutual_tls(mesh: TestInstance) -> 
             about = [line for line in lines if f"/{marker}" in line]
             return {line.split()[0] for line in about} == {"entries", "spans"}
 
-        wait_until(told, 30, "the collector hears of the call, by an entry and by a span")
+        wait_until(told, 60, "the collector hears of the call, by an entry and by a span")
         chain = mesh.said("why", "mesh/client", "mesh/collector")
         assert chain.startswith("ALLOWED  spiffe://cluster.local/ns/mesh/sa/client"), chain
         assert "X25519MLKEM768" in chain, chain

@@ -212,3 +212,76 @@ fn give<K: Clone + Eq + Hash, T, F: Future<Output = ()> + 'static>(
         tally.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::{Instant, SystemTime};
+
+    use hauberk_config::access_log::AccessLogKind;
+    use hauberk_telemetry::flags::Flag;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    const MANY: u64 = 20_000;
+
+    fn entry() -> Box<Entry> {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        Box::new(Entry {
+            started: SystemTime::now(),
+            duration: Duration::ZERO,
+            remote: nowhere,
+            local: nowhere,
+            upstream: None,
+            cluster: None,
+            flag: Flag::None,
+            bytes_in: 0,
+            bytes_out: 0,
+            tls: None,
+            audit: None,
+            http: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_never_comes_costs_bounded_memory_and_no_time_and_all_is_counted() {
+        let outbox = Outbox::default();
+        let exporter = Exporter {
+            node: Node::default(),
+            clusters: Rc::new(|_| None),
+            origin: Origin::default(),
+            outbox: outbox.clone(),
+        };
+        let service = Arc::new(LogService {
+            cluster: "nowhere".into(),
+            log_name: "log".into(),
+            kind: AccessLogKind::Tcp,
+            flush: Duration::from_millis(10),
+        });
+        let tasks = LocalSet::new();
+        tasks
+            .run_until(async {
+                let exporting = exporter.start();
+                for _ in 0..MANY / 1000 {
+                    let began = Instant::now();
+                    for _ in 0..1000 {
+                        outbox.put(Parcel::Entry(Arc::clone(&service), entry()));
+                    }
+                    assert!(began.elapsed() < Duration::from_secs(1));
+                    sleep(2 * PERIOD).await;
+                }
+                let dropped = outbox.entries().dropped.load(Ordering::Relaxed);
+                let most = 2 * WAITING as u64 + 1000;
+                assert!((MANY - most..MANY).contains(&dropped), "{dropped}");
+                assert!(outbox.take().is_none(), "there is one taker");
+                if let Some(exporting) = exporting {
+                    exporting.finish().await;
+                }
+            })
+            .await;
+        let entries = outbox.entries();
+        assert_eq!(entries.sent.load(Ordering::Relaxed), 0);
+        assert_eq!(entries.dropped.load(Ordering::Relaxed), MANY);
+    }
+}
