@@ -74,6 +74,53 @@ def test_a_killed_proxy_takes_only_its_own_pods_connections(mesh: TestInstance, 
     assert pods.connection_lives()
 
 
+def test_a_killed_monitor_takes_its_container_alone_and_leaves_nothing_of_it(
+    mesh: TestInstance, pods: Pods
+) -> None:
+    """The monitor is a container's parent and keeper: what it held ends, is reported, and starts again."""
+    pod = mesh.pod("web")
+    folder = mesh.state / "node/pods" / pod["metadata"]["uid"] / "containers/web/0"
+    state = json.loads((folder / "state.json").read_text())
+    namespace = Path(f"/proc/{state['pid']}/ns/pid").stat().st_ino
+    assert living_in(namespace)
+    killed = time.time()
+    os.kill(state["monitor"], signal.SIGKILL)
+    status = wait_until(
+        lambda: (
+            (found := mesh.object("pod", pod["metadata"]["name"], "mesh")["status"]["containerStatuses"][0])[
+                "restartCount"
+            ]
+            and found["ready"]
+            and found
+        ),
+        40,
+        "the container starts again",
+    )
+    ended = status["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")
+    assert "monitor was killed" in ended["message"]
+    assert not living_in(namespace)
+    back = time.time()
+    wait_until(lambda: 200 in pods.statuses(back), 20, "calls to web go on")
+    assert killed < back
+    assert pods.connection_lives()
+    assert mesh.said("logs", "-n", "mesh", "--previous", pod["metadata"]["name"]) is not None
+
+
+def living_in(pid_namespace: int) -> list[int]:
+    """All processes of the machine in that PID namespace that are not dead already."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+                if (process / "ns/pid").stat().st_ino == pid_namespace and state != "Z":
+                    found.append(int(process.name))
+            except OSError:
+                continue
+    return found
+
+
 def test_calls_logs_and_exit_codes_outlive_the_node_agent(mesh: TestInstance, pods: Pods) -> None:
     mesh.said("apply", "-f", "-", text=json.dumps(JOB))
     wait_until(lambda: "began" in mesh.hauberk("logs", "-n", "mesh", "job/late").stdout, 15, "the Job runs")
