@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::Serialize;
+
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct AccessLog {
     pub sink: AccessLogSink,
     pub filter: AccessLogFilter,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessLogSink {
     File {
         path: String,
@@ -20,7 +23,7 @@ pub enum AccessLogSink {
 }
 
 /// A collector of access log entries.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct LogService {
     pub cluster: Arc<str>,
     pub log_name: String,
@@ -29,13 +32,15 @@ pub struct LogService {
     pub flush: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessLogKind {
     Http,
     Tcp,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessLogFormat {
     /// Envoy's default line.
     Default,
@@ -46,7 +51,8 @@ pub enum AccessLogFormat {
 }
 
 /// Which calls are written. `envoy.config.accesslog.v3.AccessLogFilter`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessLogFilter {
     All,
     /// Status at least this.

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::endpoint::{ClusterLoadAssignment, Endpoint};
 use crate::tls::UpstreamTransport;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Cluster {
     pub name: Arc<str>,
     /// For statistics; the name if it says nothing else.
@@ -69,14 +71,15 @@ impl Cluster {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceName {
     pub host: String,
     pub name: String,
     pub namespace: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum Discovery {
     /// Endpoints come over EDS under this name.
     Eds {
@@ -99,7 +102,8 @@ pub enum Discovery {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum LoadBalancing {
     RoundRobin,
     /// Of `choices` hosts picked at random, the one with fewest requests.
@@ -119,7 +123,7 @@ pub enum LoadBalancing {
 }
 
 /// Circuit breaker thresholds of one priority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub max_connections: u32,
     pub max_pending_requests: u32,
@@ -130,7 +134,7 @@ pub struct Limits {
 }
 
 /// Retries at one time as a share of the requests under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct RetryBudget {
     /// Hundredths of a percent.
     pub share: u32,
@@ -159,7 +163,7 @@ impl Default for Limits {
 }
 
 /// `envoy.config.cluster.v3.OutlierDetection`; percentages are whole numbers, 0 switches a check off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct OutlierDetection {
     pub interval: Duration,
     pub base_ejection_time: Duration,
@@ -174,7 +178,7 @@ pub struct OutlierDetection {
     pub enforcing_consecutive_local_origin_failure: u8,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct UpstreamHttp {
     pub protocol: UpstreamProtocol,
     /// HTTP/2 streams at one time on a connection; `None`: what the peer allows.
@@ -184,7 +188,8 @@ pub struct UpstreamHttp {
     pub initial_connection_window: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {
     Http1,
     Http2,
@@ -205,7 +210,7 @@ impl Default for UpstreamHttp {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct TransportMatch {
     pub name: String,
     /// All must be among the endpoint's `transport_labels`; empty matches every endpoint.
@@ -213,14 +218,14 @@ pub struct TransportMatch {
     pub transport: UpstreamTransport,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamBind {
     pub address: IpAddr,
     /// `IP_FREEBIND` or `IP_TRANSPARENT`.
     pub freebind: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct TcpKeepalive {
     pub probes: Option<u32>,
     pub time: Option<Duration>,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::access_log::AccessLog;
 use crate::fault::{Fault, Fraction};
 use crate::jwt::JwtAuthentication;
 use crate::rbac::RbacFilter;
 use crate::route::RouteConfiguration;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct ConnectionManager {
     pub stat_prefix: String,
     pub codec: Codec,
@@ -46,7 +48,8 @@ pub struct ConnectionManager {
     pub default_host_for_http_10: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum Codec {
     /// By the HTTP/2 preface or ALPN.
     Auto,
@@ -54,21 +57,23 @@ pub enum Codec {
     Http2,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum RouteSource {
     /// The name of a route configuration that comes over RDS.
     Discovered(Arc<str>),
     Inline(Arc<RouteConfiguration>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct HttpFilter {
     /// Routes override a filter's settings by this name.
     pub name: Arc<str>,
     pub kind: HttpFilterKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum HttpFilterKind {
     Jwt(Arc<JwtAuthentication>),
     Rbac(RbacFilter),
@@ -80,14 +85,15 @@ pub enum HttpFilterKind {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum ServerHeader {
     Overwrite,
     AppendIfAbsent,
     PassThrough,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Tracing {
     pub client_sampling: Fraction,
     pub random_sampling: Fraction,
@@ -97,32 +103,33 @@ pub struct Tracing {
     pub custom_tags: Vec<CustomTag>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct SpanExporter {
     pub cluster: Arc<str>,
     pub service_name: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct CustomTag {
     pub tag: String,
     pub value: CustomTagValue,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum CustomTagValue {
     Literal(String),
     RequestHeader { name: String, default: String },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct Upgrade {
     pub kind: String,
     pub enabled: bool,
 }
 
 /// Who the caller is taken to be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct Forwarding {
     /// The connection's peer is the caller; `x-forwarded-for` gets its address.
     pub use_remote_address: bool,
@@ -135,7 +142,8 @@ pub struct Forwarding {
 }
 
 /// `forward_client_cert_details`: what becomes of `x-forwarded-client-cert`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientCertificateHeader {
     #[default]
     Sanitize,
@@ -145,7 +153,7 @@ pub enum ClientCertificateHeader {
     AlwaysForwardOnly,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ClientCertificateDetails {
     pub subject: bool,
     pub certificate: bool,
@@ -154,7 +162,7 @@ pub struct ClientCertificateDetails {
     pub uri: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
     pub generate: bool,
     /// Keep the `x-request-id` of a caller from outside.
@@ -162,7 +170,7 @@ pub struct RequestId {
     pub always_in_response: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct PathNormalization {
     /// RFC 3986: remove dot segments, decode unreserved characters.
     pub normalize: bool,
@@ -171,7 +179,8 @@ pub struct PathNormalization {
 }
 
 /// What to do with `%2F` and `%5C` in a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum EscapedSlashes {
     #[default]
     Keep,
@@ -180,7 +189,8 @@ pub enum EscapedSlashes {
     UnescapeAndForward,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum StripPort {
     #[default]
     Keep,

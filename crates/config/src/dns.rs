@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+use serde::Serialize;
+
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
 pub struct DnsTable {
     /// By name in lower case without the final dot. A name starting with `*.` covers every name below it.
     pub records: HashMap<String, DnsRecord>,
@@ -14,7 +16,7 @@ pub struct DnsTable {
     pub upstream_resolvers: Vec<SocketAddr>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct DnsRecord {
     pub addresses: Vec<IpAddr>,
     pub time_to_live: Duration,

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::Serialize;
+
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct ClusterLoadAssignment {
+    #[serde(rename = "cluster_name")]
     pub cluster: Arc<str>,
     pub localities: Vec<LocalityEndpoints>,
     /// Percent of its hosts that a priority may lose before traffic spills, times 100; Envoy's default is 140.
     pub overprovisioning_factor: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct LocalityEndpoints {
     pub locality: Locality,
     /// 0 is used first.
@@ -21,14 +24,15 @@ pub struct LocalityEndpoints {
     pub endpoints: Vec<Endpoint>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Locality {
     pub region: String,
     pub zone: String,
     pub sub_zone: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum Health {
     Unknown,
     Healthy,
@@ -45,7 +49,8 @@ impl Health {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum EndpointAddress {
     Socket(SocketAddr),
     /// A name to resolve (`STRICT_DNS` and `LOGICAL_DNS` clusters only).
@@ -57,7 +62,7 @@ pub enum EndpointAddress {
     Pipe(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: EndpointAddress,
     /// For logs and for the `:authority` of health checks; may be empty.
@@ -74,7 +79,7 @@ pub struct Endpoint {
 }
 
 /// `NAME;NAMESPACE;APP;VERSION;CLUSTER`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Workload {
     pub name: String,
     pub namespace: String,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::matcher::HeaderMatcher;
 
 /// A share of calls as numerator and denominator (100, 10 000 or 1 000 000).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fraction {
     pub numerator: u32,
     pub denominator: u32,
@@ -27,7 +29,7 @@ impl Fraction {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
 pub struct Fault {
     pub delay: Option<FaultDelay>,
     pub abort: Option<FaultAbort>,
@@ -37,19 +39,20 @@ pub struct Fault {
     pub max_active: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct FaultDelay {
     pub duration: Duration,
     pub share: Fraction,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct FaultAbort {
     pub status: AbortStatus,
     pub share: Fraction,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum AbortStatus {
     Http(u16),
     /// Answered as HTTP 200 with `grpc-status` to a gRPC call, else as the matching HTTP status.

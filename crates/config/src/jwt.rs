@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::Serialize;
+
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct JwtAuthentication {
     pub providers: Vec<JwtProvider>,
     /// Of every request.
@@ -13,7 +15,7 @@ pub struct JwtAuthentication {
 }
 
 /// Tokens of one issuer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct JwtProvider {
     /// `iss`; empty: any.
     pub issuer: String,
@@ -41,7 +43,8 @@ pub struct JwtProvider {
 }
 
 /// What a request must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum JwtRequirement {
     /// A token of this provider (an index).
     Provider(usize),

@@ -35,4 +35,4 @@ pub mod secret;
 pub mod snapshot;
 pub mod tls;
 
-pub use snapshot::{Entry, Snapshot, Table};
+pub use snapshot::{Entry, Refusal, Snapshot, Table};

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::access_log::AccessLog;
 use crate::connection_manager::ConnectionManager;
 use crate::dns::DnsTable;
@@ -11,7 +13,7 @@ use crate::matcher::PrefixRange;
 use crate::rbac::RbacFilter;
 use crate::tls::DownstreamTransport;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub name: Arc<str>,
     pub address: SocketAddr,
@@ -27,21 +29,23 @@ pub struct Listener {
     pub traffic: Traffic,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     Unspecified,
     Inbound,
     Outbound,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum Traffic {
     Tcp(TcpTraffic),
     /// UDP, answered from a table.
     Dns(Arc<DnsTable>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct TcpTraffic {
     /// Look for a listener at the connection's original destination before serving it here.
     pub use_original_dst: bool,
@@ -61,7 +65,7 @@ impl TcpTraffic {
 }
 
 /// What is looked at before a filter chain is chosen (listener filters).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Inspection {
     pub http: HttpInspection,
     pub tls: TlsInspection,
@@ -74,20 +78,22 @@ pub struct Inspection {
 }
 
 /// Whether to tell HTTP from other protocols by the first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum HttpInspection {
     Off,
     On,
 }
 
 /// Whether to read server name and ALPN from a ClientHello.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum TlsInspection {
     Off,
     On,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalSource {
     /// `SO_MARK` of the upstream socket; 0: none.
     pub mark: u32,
@@ -95,7 +101,7 @@ pub struct OriginalSource {
     pub bind_port: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct FilterChain {
     /// May be empty.
     pub name: Arc<str>,
@@ -110,7 +116,7 @@ pub struct FilterChain {
 
 /// Empty fields match everything. Chosen by the most specific match, in the order of the fields
 /// (port, addresses, server name, transport, application protocol, direct source, source).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
 pub struct FilterChainMatch {
     pub destination_port: Option<u16>,
     pub destination_ranges: Vec<PrefixRange>,
@@ -124,13 +130,15 @@ pub struct FilterChainMatch {
     pub source_ports: Vec<u16>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum TransportProtocol {
     Tls,
     RawBuffer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     #[default]
     Any,
@@ -138,13 +146,14 @@ pub enum SourceKind {
     External,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum TerminalFilter {
     TcpProxy(Arc<TcpProxy>),
     Http(Arc<ConnectionManager>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct TcpProxy {
     pub stat_prefix: String,
     /// At least one, the weights' sum above 0.
@@ -157,7 +166,7 @@ pub struct TcpProxy {
     pub hash_source_ip: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct WeightedTcpCluster {
     pub cluster: Arc<str>,
     pub weight: u32,

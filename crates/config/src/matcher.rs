@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 /// What a string must look like (`envoy.type.matcher.v3.StringMatcher`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum StringPattern {
     Exact(String),
     Prefix(String),
@@ -13,7 +16,7 @@ pub enum StringPattern {
     Regex(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct StringMatcher {
     pub pattern: StringPattern,
     /// ASCII case is ignored; never together with a regex.
@@ -30,7 +33,8 @@ impl StringMatcher {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum HeaderMatch {
     /// `Present(false)` matches when the header is absent.
     Present(bool),
@@ -43,7 +47,7 @@ pub enum HeaderMatch {
 }
 
 /// `envoy.config.route.v3.HeaderMatcher`. `:method`, `:authority`, `:path` and `:scheme` are headers too.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct HeaderMatcher {
     /// In lower case.
     pub name: String,
@@ -52,20 +56,21 @@ pub struct HeaderMatcher {
     pub treat_missing_as_empty: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum QueryMatch {
     Present(bool),
     String(StringMatcher),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct QueryMatcher {
     pub name: String,
     pub matches: QueryMatch,
 }
 
 /// An address block in CIDR notation; host bits are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PrefixRange {
     address: IpAddr,
     length: u8,

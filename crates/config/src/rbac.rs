@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::matcher::{HeaderMatcher, PrefixRange, StringMatcher};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum RbacAction {
     /// Only what a policy matches may pass.
     Allow,
@@ -15,13 +18,13 @@ pub enum RbacAction {
 }
 
 /// An RBAC filter: rules that are enforced and rules that are only reported. `None`: no rules of that kind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
 pub struct RbacFilter {
     pub rules: Option<Arc<Rbac>>,
     pub shadow_rules: Option<Arc<Rbac>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Rbac {
     pub action: RbacAction,
     /// In the order of their names, as Envoy tries them.
@@ -29,7 +32,7 @@ pub struct Rbac {
 }
 
 /// Matches if a permission and a principal match.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// `ns[NAMESPACE]-policy[NAME]-rule[INDEX]`.
     pub name: Arc<str>,
@@ -38,7 +41,8 @@ pub struct Policy {
 }
 
 /// What is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum Permission {
     Any,
     And(Vec<Permission>),
@@ -59,7 +63,8 @@ pub enum Permission {
 }
 
 /// Who does it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum Principal {
     Any,
     And(Vec<Principal>),
@@ -81,7 +86,7 @@ pub enum Principal {
 }
 
 /// Looks at dynamic metadata, such as a verified token's claims.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct MetadataMatcher {
     /// The filter that wrote it.
     pub filter: String,
@@ -90,7 +95,8 @@ pub struct MetadataMatcher {
     pub invert: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum MetadataMatch {
     Present(bool),
     Null,

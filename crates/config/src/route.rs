@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::fault::{Fault, Fraction};
 use crate::matcher::{HeaderMatcher, QueryMatcher, StringMatcher};
 use crate::rbac::RbacFilter;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct RouteConfiguration {
     pub name: Arc<str>,
     pub virtual_hosts: Vec<Arc<VirtualHost>>,
@@ -21,7 +23,7 @@ pub struct RouteConfiguration {
     pub mirrors: Vec<Mirror>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct VirtualHost {
     pub name: Arc<str>,
     /// In lower case: exact, `*.suffix`, `prefix.*` or `*`.
@@ -36,7 +38,8 @@ pub struct VirtualHost {
     pub mirrors: Vec<Mirror>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum RequireTls {
     #[default]
     No,
@@ -44,7 +47,7 @@ pub enum RequireTls {
     All,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Route {
     /// May be empty.
     pub name: Arc<str>,
@@ -58,7 +61,7 @@ pub struct Route {
     pub operation: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct RouteMatch {
     pub path: PathMatch,
     /// Of paths and prefixes.
@@ -71,7 +74,8 @@ pub struct RouteMatch {
     pub grpc: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum PathMatch {
     Prefix(String),
     Exact(String),
@@ -83,14 +87,15 @@ pub enum PathMatch {
     Connect,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum RouteAction {
     Forward(Box<Forward>),
     Redirect(Redirect),
     Direct(DirectResponse),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Forward {
     pub target: ClusterTarget,
     /// Status when the cluster does not exist (503, 404 or 500).
@@ -115,14 +120,16 @@ pub struct Forward {
     pub upgrades: Vec<crate::connection_manager::Upgrade>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     #[default]
     Default,
     High,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum ClusterTarget {
     Single(Arc<str>),
     /// The weights' sum is above 0.
@@ -131,7 +138,7 @@ pub enum ClusterTarget {
     Header(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct WeightedCluster {
     pub cluster: Arc<str>,
     pub weight: u32,
@@ -140,7 +147,8 @@ pub struct WeightedCluster {
     pub overrides: Overrides,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum PathRewrite {
     /// In place of the matched prefix, or of the whole matched path.
     Prefix(String),
@@ -151,7 +159,8 @@ pub enum PathRewrite {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum HostRewrite {
     Literal(String),
     /// The endpoint's host name.
@@ -165,7 +174,7 @@ pub enum HostRewrite {
 }
 
 /// Headers added to and removed from requests and responses; removal comes after addition.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
 pub struct HeaderMutations {
     pub request_add: Vec<HeaderAddition>,
     /// In lower case.
@@ -187,7 +196,7 @@ pub const HEADER_COMMANDS: [&str; 9] = [
     "START_TIME",
 ];
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct HeaderAddition {
     /// In lower case.
     pub name: String,
@@ -198,7 +207,8 @@ pub struct HeaderAddition {
     pub keep_empty: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[serde(rename_all = "snake_case")]
 pub enum AppendAction {
     #[default]
     AppendOrAdd,
@@ -207,7 +217,7 @@ pub enum AppendAction {
     OverwriteIfPresent,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Redirect {
     pub scheme: RedirectScheme,
     pub host: Option<String>,
@@ -217,14 +227,16 @@ pub struct Redirect {
     pub strip_query: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum RedirectScheme {
     Keep,
     Https,
     Other(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum RedirectPath {
     Keep,
     /// May have a query of its own, which then replaces the request's.
@@ -236,14 +248,14 @@ pub enum RedirectPath {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct DirectResponse {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
 /// What may be retried, how often and when (`envoy.config.route.v3.RetryPolicy`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     pub on: RetryOn,
     /// Retries beside the first attempt.
@@ -261,7 +273,7 @@ pub struct RetryPolicy {
     pub avoid_previous_hosts: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BackOff {
     pub base: Duration,
     pub maximum: Duration,
@@ -278,7 +290,7 @@ impl Default for BackOff {
 }
 
 /// The conditions of `retry_on`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RetryOn {
     pub server_error: bool,
     pub gateway_error: bool,
@@ -342,14 +354,15 @@ impl RetryOn {
 }
 
 /// What a consistent-hash balancer hashes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct HashPolicy {
     pub source: HashSource,
     /// Stop here if this one gave a hash.
     pub terminal: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum HashSource {
     Header(String),
     /// `time_to_live`: set the cookie if it is missing.
@@ -363,7 +376,7 @@ pub enum HashSource {
 }
 
 /// A copy of the request to another cluster, whose answer is thrown away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Mirror {
     pub cluster: Arc<str>,
     pub share: Fraction,
@@ -371,7 +384,7 @@ pub struct Mirror {
     pub keep_host: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct CorsPolicy {
     pub allow_origins: Vec<StringMatcher>,
     pub allow_methods: String,
@@ -389,7 +402,8 @@ pub struct CorsPolicy {
 /// (`typed_per_filter_config`). The most specific one replaces the filter's own.
 pub type Overrides = BTreeMap<Arc<str>, FilterOverride>;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum FilterOverride {
     Fault(Fault),
     /// `None`: no RBAC here.

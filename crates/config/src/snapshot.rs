@@ -1,7 +1,8 @@
 //! All that a proxy runs from at one moment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::cluster::{Cluster, Discovery};
 use crate::endpoint::ClusterLoadAssignment;
@@ -106,6 +107,15 @@ pub struct Snapshot {
     pub secrets: Table<Secret>,
     /// Listeners that the control plane has named and that cannot run yet: their routes or secrets are on their way.
     pub waiting: Vec<Arc<str>>,
+    /// By the name of the kind: the last answer of the control plane, where it was refused.
+    pub refused: BTreeMap<Arc<str>, Refusal>,
+}
+
+/// Why an answer of the control plane was refused (a NACK); what was there before runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: String,
+    pub time: SystemTime,
 }
 
 impl Snapshot {

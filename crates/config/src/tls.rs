@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::matcher::StringMatcher;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum TlsVersion {
     Tls12,
     Tls13,
 }
 
 /// Groups for the key exchange, by preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum Curve {
     X25519MlKem768,
     X25519,
@@ -20,7 +24,8 @@ pub enum Curve {
 }
 
 /// Which kind of subject alternative name a matcher looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
 pub enum SanKind {
     Uri,
     Dns,
@@ -30,14 +35,14 @@ pub enum SanKind {
     Any,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]
 pub struct SanMatcher {
     pub kind: SanKind,
     pub matcher: StringMatcher,
 }
 
 /// What the peer's certificate is checked against.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
 pub struct PeerValidation {
     /// Name of the secret with the trust bundle; `None`: the peer's certificate is not verified.
     pub trust_secret: Option<Arc<str>>,
@@ -46,7 +51,7 @@ pub struct PeerValidation {
 }
 
 /// What both sides of TLS have in common (`CommonTlsContext`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct TlsContext {
     /// Names of the secrets with our own key and chain. Several: chosen by server name.
     pub certificate_secrets: Vec<Arc<str>>,
@@ -59,13 +64,13 @@ pub struct TlsContext {
     pub curves: Vec<Curve>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct DownstreamTls {
     pub context: TlsContext,
     pub require_client_certificate: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     pub context: TlsContext,
     /// Server name to send; `None`: none is sent.
@@ -76,13 +81,15 @@ pub struct UpstreamTls {
     pub validate_authority: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum DownstreamTransport {
     Plain,
     Tls(Arc<DownstreamTls>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum UpstreamTransport {
     Plain,
     Tls(Arc<UpstreamTls>),

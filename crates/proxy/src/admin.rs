@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::config_dump::config_dump;
 use crate::engine::Engine;
 
 /// Lines that wait for a slow reader.
@@ -35,6 +36,8 @@ pub type SetLevel = Box<dyn Fn(&str) -> Result<(), String>>;
 /// What the admin socket shows and does.
 pub struct Admin {
     pub engine: Arc<Engine>,
+    /// What the control plane says, and what of it was refused.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// `None`: ready; else what is missing, in words.
     pub unready: watch::Receiver<Option<String>>,
     /// Asks the process to drain and end.
@@ -91,7 +94,10 @@ async fn answer(admin: &Admin, request: &Request<Incoming>) -> Response<AdminBod
         (&Method::GET, "/stats/prometheus") => {
             text(StatusCode::OK, admin.engine.statistics().await)
         }
-        (&Method::GET, "/config_dump") => document(&configuration(&admin.engine.snapshot())),
+        (&Method::GET, "/config_dump") => {
+            let told = Arc::clone(&admin.snapshots.borrow());
+            document(&config_dump(&admin.engine.snapshot(), &told))
+        }
         (&Method::GET, "/certs") => document(&certificates(&admin.engine.snapshot())),
         (&Method::GET, "/clusters") => text(StatusCode::OK, admin.engine.clusters().await),
         (&Method::GET, "/tap") => {
@@ -142,38 +148,6 @@ fn document(value: &Value) -> Response<AdminBody> {
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-}
-
-/// Everything that runs, with versions. Secrets show names only.
-fn configuration(snapshot: &Snapshot) -> Value {
-    fn dump<T: std::fmt::Debug>(table: &hauberk_config::Table<T>) -> Value {
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| Arc::clone(name));
-        entries
-            .into_iter()
-            .map(|(name, entry)| {
-                json!({"name": &**name, "version": &*entry.version, "config": format!("{:?}", entry.value)})
-            })
-            .collect()
-    }
-    let mut listeners: Vec<_> = snapshot.listeners.iter().collect();
-    listeners.sort_by_key(|(name, _)| Arc::clone(name));
-    let listeners: Vec<Value> = listeners
-        .into_iter()
-        .map(|(name, entry)| {
-            let listener = &entry.value;
-            json!({"name": &**name, "version": &*entry.version, "address": listener.address.to_string(),
-                   "bind": listener.bind, "service": &*listener.service,
-                   "policy_revision": &*listener.policy_revision, "config": format!("{listener:?}")})
-        })
-        .collect();
-    let secrets: Vec<Value> = snapshot
-        .secrets
-        .iter()
-        .map(|(name, entry)| json!({"name": &**name, "version": &*entry.version}))
-        .collect();
-    json!({"generation": snapshot.generation, "listeners": listeners, "routes": dump(&snapshot.routes),
-           "clusters": dump(&snapshot.clusters), "endpoints": dump(&snapshot.endpoints), "secrets": secrets})
 }
 
 fn certificates(snapshot: &Snapshot) -> Value {

@@ -16,6 +16,13 @@ pub async fn follow(
 ) {
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        if snapshot.generation == 0 && !snapshot.refused.is_empty() {
+            let reasons = snapshot.refused.iter();
+            let reasons: Vec<_> = reasons
+                .map(|(kind, refusal)| format!("refused {kind}: {}", refusal.reason))
+                .collect();
+            unready.send_replace(Some(reasons.join("\n")));
+        }
         if snapshot.generation > 0 {
             let generation = snapshot.generation;
             let waiting = snapshot.waiting.join(", ");

@@ -6,6 +6,7 @@ mod accept;
 pub mod admin;
 pub mod bootstrap;
 pub mod command_line;
+mod config_dump;
 pub mod engine;
 pub mod feed;
 mod listeners;

@@ -132,6 +132,7 @@ async fn serve(
     let (quit, mut quitting) = mpsc::unbounded_channel();
     let admin = Rc::new(Admin {
         engine: Arc::clone(&engine),
+        snapshots: snapshots.clone(),
         unready,
         quit,
         level,

@@ -217,6 +217,10 @@ impl Client {
     fn publish(&mut self) {
         let first = self.snapshots.borrow().generation == 0;
         if first && !self.state.complete() {
+            let refusals = self.state.refusals();
+            if self.snapshots.borrow().refused != refusals.refused {
+                self.snapshots.send_replace(Arc::new(refusals));
+            }
             if !self.state.begun() {
                 return;
             }

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
-use hauberk_config::Snapshot;
 use hauberk_config::cluster::{Cluster, Discovery};
 use hauberk_config::connection_manager::RouteSource;
 use hauberk_config::endpoint::ClusterLoadAssignment;
@@ -16,6 +16,7 @@ use hauberk_config::route::RouteConfiguration;
 use hauberk_config::secret::Secret;
 use hauberk_config::snapshot::Table;
 use hauberk_config::tls::DownstreamTransport;
+use hauberk_config::{Refusal, Snapshot};
 
 use crate::decode::{self, Decoded};
 
@@ -40,6 +41,7 @@ pub struct State {
     /// Routes and secrets that the control plane has said do not exist.
     absent: BTreeSet<Name>,
     answered: BTreeSet<&'static str>,
+    refused: BTreeMap<Name, Refusal>,
     published: Snapshot,
 }
 
@@ -49,6 +51,24 @@ impl State {
     /// # Errors
     /// What is wrong with it: the resource, the field, what was expected and what was found.
     pub fn apply(&mut self, answer: &DeltaDiscoveryResponse) -> Decoded<()> {
+        let result = self.take(answer);
+        let kind = decode::kind(&answer.type_url);
+        match &result {
+            Ok(()) => {
+                self.refused.remove(kind);
+            }
+            Err(reason) => {
+                let refusal = Refusal {
+                    reason: reason.clone(),
+                    time: SystemTime::now(),
+                };
+                self.refused.insert(kind.into(), refusal);
+            }
+        }
+        result
+    }
+
+    fn take(&mut self, answer: &DeltaDiscoveryResponse) -> Decoded<()> {
         let removed = &answer.removed_resources;
         match answer.type_url.as_str() {
             LISTENER => merge(
@@ -179,6 +199,14 @@ impl State {
         }
     }
 
+    /// What was refused, before there is anything to run.
+    pub fn refusals(&self) -> Snapshot {
+        Snapshot {
+            refused: self.refused.clone(),
+            ..Snapshot::default()
+        }
+    }
+
     /// Whether listeners and clusters have been heard of at all.
     pub fn begun(&self) -> bool {
         self.answered.contains(LISTENER) && self.answered.contains(CLUSTER)
@@ -265,8 +293,10 @@ impl State {
             |_| true,
         );
         new.waiting = self.waiting(&new);
+        new.refused = self.refused.clone();
         let same = old.generation > 0
             && old.waiting == new.waiting
+            && old.refused == new.refused
             && old.listeners.same(&new.listeners)
             && old.clusters.same(&new.clusters)
             && old.routes.same(&new.routes)
