@@ -14,6 +14,7 @@ from hauberk.cli import bug_report
 from hauberk.cli.__main__ import VERBS
 from hauberk.cli.errors import CommandError
 from hauberk.cli.machine import check_machine
+from hauberk.cli.output import GOOD, print_table, styled
 from hauberk.cli.reference import commands
 from hauberk.cli.remote_command import exit_code
 from hauberk.model import kinds
@@ -88,6 +89,18 @@ def test_refused_is_exit_code_4_and_a_wrong_command_line_2(instance: Instance, t
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(instance: Instance, shell: str) -> None:
     assert "_HAUBERK_COMPLETE" in instance.hauberk("completion", shell).out
+
+
+def test_a_narrow_terminal_shows_whole_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    print_table(("NAME", "IDENTITY"), [("a" * 30, styled("b" * 50, GOOD)), ("c", "d")])
+    shown = capsys.readouterr().out
+    assert "a" * 30 in shown and "b" * 50 in shown and "\x1b[32m" in shown
+    assert len(shown.splitlines()) == 3
 
 
 def offered(instance: Instance, *words: str, shell: str = "bash") -> set[str]:

@@ -105,7 +105,7 @@ class Authority:
 @contextlib.asynccontextmanager
 async def listening(app: web.Application, context: ssl.SSLContext) -> AsyncIterator[int]:
     """Serve `app` on a free port of loopback."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -17,7 +17,7 @@ from yarl import URL
 
 from hauberk.model.kind import Object
 from hauberk.model.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
-from hauberk.store import storage
+from hauberk.store import resources, storage
 from hauberk.store.bodies import MOST_DEPTH, parse_body
 from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
@@ -334,6 +334,25 @@ async def test_a_slow_reader_is_dropped_and_others_are_not(
                 assert json.loads(line)["object"]["code"] == 410
                 break
         assert 0 < seen < 150
+
+
+async def test_watches_of_one_user_are_bounded(
+    client: HttpClient, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "MOST_WATCHES", 3)
+    where = f"{client.connection.server}{MAPS}?watch=1"
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(client._open().get(where))
+        code, answer = await raw("GET", f"{MAPS}?watch=1")
+        assert code == 429 and answer["reason"] == "TooManyRequests"
+        assert answer["details"]["retryAfterSeconds"] == 1
+        assert (await raw("GET", MAPS))[0] == 200
+        ann = {"Impersonate_User": "ann", "Impersonate_Group": "system:masters"}
+        assert (await raw("GET", f"{MAPS}?watch=1&timeoutSeconds=1", **ann))[0] == 200
+    async with asyncio.timeout(10):  # the server hears of closed connections a little later
+        while (await raw("GET", f"{MAPS}?watch=1&timeoutSeconds=1"))[0] != 200:
+            pass
 
 
 async def compacted(server: ApiServer, revision: int) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+TABLE_WIDTH = 1000
 GOOD, BAD, DIM, TITLE = "green", "bold red", "bright_black", "bold"
 
 
@@ -18,7 +19,9 @@ def console() -> Console:
     """Standard output; plain text, as wide as it needs, where it is no terminal."""
     if sys.stdout.isatty():
         return _Console(highlight=False, emoji=False, markup=False)
-    return _Console(highlight=False, emoji=False, markup=False, no_color=True, width=1000, soft_wrap=True)
+    return _Console(
+        highlight=False, emoji=False, markup=False, no_color=True, width=TABLE_WIDTH, soft_wrap=True
+    )
 
 
 class _Console(Console):
@@ -74,12 +77,12 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     out = console()
-    if out.is_terminal:
-        out.print(table)
-        return
+    # As wide as it needs on a terminal too: a long line is folded there, and nothing of it is lost.
+    out.width = TABLE_WIDTH
     with out.capture() as captured:
         out.print(table)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    sys.stdout.flush()
 
 
 class GrowingTable:

@@ -1,7 +1,8 @@
 """The verbs of the REST API on resources: from a call to an `Objects` verb, and back to an answer."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -28,6 +29,8 @@ PATCH_KINDS: Mapping[str, Any] = {
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic-merge",
 }
+MOST_WATCHES = 1_000
+"""Open at a time for one user: as many as a busy controller needs ten times over, and a fraction of the descriptors."""
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 AdmissionRule = Callable[[User, RequestInfo, Kind, Object, Object | None], None]
@@ -50,6 +53,7 @@ class Resources:
         self._reviews = reviews
         self._issuer = issuer
         self._rules = rules
+        self._watches: Counter[str] = Counter()
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Raises `ApiError`."""
@@ -225,6 +229,21 @@ class Resources:
                 return None
             raise
 
+    @contextlib.contextmanager
+    def _one_of_many(self, user: User) -> Iterator[None]:
+        """Hold a place among the watches of `user`. Raises `ApiError` 429 if there is none left."""
+        if self._watches[user.name] >= MOST_WATCHES:
+            raise status.too_many_requests(
+                f'user "{user.name}" has {MOST_WATCHES} watches open; close some, or try again'
+            )
+        self._watches[user.name] += 1
+        try:
+            yield
+        finally:
+            self._watches[user.name] -= 1
+            if not self._watches[user.name]:
+                del self._watches[user.name]
+
     def _page(self, call: Call, kind: Kind) -> Page:
         query = call.query
         exact = query.get("resourceVersionMatch") == "Exact"
@@ -254,7 +273,7 @@ class Resources:
         revision = self._storage.revision if from_now else asked
         encode = event_encoder(call, kind)
         request = WatchRequest(kind, selection, bookmarks, whole_number(query, "timeoutSeconds"))
-        with self._objects.watch(kind, namespace, revision) as watcher:
+        with self._one_of_many(call.user), self._objects.watch(kind, namespace, revision) as watcher:
             wanted = from_now and query.get("sendInitialEvents") != "false"
             initial = self._objects.page(kind, namespace, selection).items if wanted else []
             answer = web.StreamResponse(headers={"Content-Type": "application/json"})
