@@ -23,7 +23,7 @@ from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
 from hauberk.store.patch import PatchError, json_patch, strategic_merge_patch
 from hauberk.store.resources import Resources
-from hauberk.store.schema import compile_pattern
+from hauberk.store.schema import compile_pattern, conform
 from hauberk.store.server import ApiServer
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -243,6 +243,13 @@ async def test_a_secret_is_in_no_error_and_no_log(
         told.append(json.dumps(answer))
     everything = " ".join([*told, caplog.text])
     assert not [secret for secret in SECRETS if secret in everything], everything
+
+
+def test_no_value_of_a_secret_object_is_told() -> None:
+    schema = {"properties": {"a": {"type": "string", "pattern": "^x$", "enum": ["x"], "minLength": 100}}}
+    for secret in (True, False):
+        told = str(conform({"a": "hunter2"}, schema, secret=secret).errors)
+        assert ("hunter2" in told) is not secret
 
 
 async def test_a_fault_is_told_without_what_it_met(
