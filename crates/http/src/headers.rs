@@ -148,20 +148,30 @@ pub fn identify(headers: &mut HeaderMap, manager: &ConnectionManager) {
     let settings = &manager.request_id;
     // At the edge (where the peer is the caller) a number from outside is not ours.
     let outside = manager.forwarding.use_remote_address && !settings.preserve_external;
-    if settings.generate && (outside || !headers.contains_key(REQUEST_ID)) {
-        let (high, low) = (random(), random());
-        // RFC 9562 version 4.
-        let text = format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xfff,
-            low >> 48 & 0x3fff | 0x8000,
-            low & 0xffff_ffff_ffff
-        );
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.insert(REQUEST_ID, value);
-        }
+    if settings.generate
+        && (outside || !headers.contains_key(REQUEST_ID))
+        && let Ok(value) = HeaderValue::from_bytes(&unique(random(), random()))
+    {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+/// RFC 9562 version 4.
+fn unique(high: u64, low: u64) -> [u8; 36] {
+    let mut text = *b"00000000-0000-4000-0000-000000000000";
+    hexadecimal(&mut text[..8], high >> 32);
+    hexadecimal(&mut text[9..13], high >> 16);
+    hexadecimal(&mut text[15..18], high);
+    hexadecimal(&mut text[19..23], low >> 48 & 0x3fff | 0x8000);
+    hexadecimal(&mut text[24..], low);
+    text
+}
+
+/// The last digits of `number`, as many as there is place for. By hand, since every request has several such numbers.
+fn hexadecimal(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
     }
 }
 
@@ -170,26 +180,24 @@ pub fn trace(headers: &mut HeaderMap, sample: bool) {
     let parent = headers
         .get(TRACEPARENT)
         .and_then(|value| value.to_str().ok())
-        .filter(|value| is_traceparent(value));
+        .filter(|value| is_traceparent(value))
+        .and_then(|value| <[u8; 55]>::try_from(value.as_bytes()).ok());
     let text = match parent {
-        Some(parent) => format!(
-            "{}-{:016x}-{}",
-            &parent[..35],
-            random() | 1,
-            &parent[53..55]
-        ),
+        Some(mut text) => {
+            hexadecimal(&mut text[36..52], random() | 1);
+            text
+        }
         None => {
             headers.remove("tracestate");
-            let flags = u8::from(sample);
-            format!(
-                "00-{:016x}{:016x}-{:016x}-{flags:02x}",
-                random(),
-                random() | 1,
-                random() | 1
-            )
+            let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+            hexadecimal(&mut text[3..19], random());
+            hexadecimal(&mut text[19..35], random() | 1);
+            hexadecimal(&mut text[36..52], random() | 1);
+            hexadecimal(&mut text[53..], sample.into());
+            text
         }
     };
-    if let Ok(value) = HeaderValue::from_str(&text) {
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
         headers.insert(TRACEPARENT, value);
     }
 }
@@ -232,6 +240,13 @@ mod tests {
             .collect();
         left.sort_unstable();
         assert_eq!(left, [("accept", "*/*"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn a_request_s_number_is_a_uuid_of_version_4() {
+        let text = unique(0x0123_4567_89ab_cdef, u64::MAX);
+        assert_eq!(&text, b"01234567-89ab-4def-bfff-ffffffffffff");
+        assert_eq!(&unique(0, 0), b"00000000-0000-4000-8000-000000000000");
     }
 
     #[test]

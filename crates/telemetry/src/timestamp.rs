@@ -22,7 +22,7 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = date(seconds / 86_400);
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         let micros = since.subsec_micros();
-        // By hand: every request of an access log has one, and padding by the formatter costs ten times as much.
+        // By hand: every line of an access log has one, and the formatter pads each number by itself.
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         for (place, number) in [
             (0..4, year),
