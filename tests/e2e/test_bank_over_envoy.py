@@ -8,6 +8,8 @@ import pytest
 from instance_testing.instance import TestInstance, instance, wait_until
 from instance_testing.machine import traces
 
+from hauberk.node.proxy import pid_file
+
 BANK = Path(__file__).parents[2] / "examples" / "bank"
 TYPES = {"CDS", "LDS", "EDS", "RDS"}
 IDENTITY = "spiffe://cluster.local/ns/{}/sa/{}"
@@ -53,7 +55,7 @@ def test_the_tour_is_taken_with_the_same_answers(said: str) -> None:
 def test_each_pod_has_an_envoy(bank: TestInstance, said: str) -> None:
     pods = json.loads(bank.said("get", "pods", "-A", "-o", "json"))["items"]
     running = [pod["metadata"]["uid"] for pod in pods if pod["status"]["phase"] == "Running"]
-    pids = [(bank.run / "pods" / uid / "proxy.pid").read_text().split()[0] for uid in running]
+    pids = [pid_file(bank.run / "pods" / uid).read_text().split()[0] for uid in running]
     assert [Path(f"/proc/{pid}/comm").read_text() for pid in pids] == ["envoy\n"] * 8
 
 

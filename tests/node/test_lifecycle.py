@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from hauberk.node.control_group import ControlGroups
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
 from hauberk.node.pod_setup import Node
+from hauberk.node.proxy import pid_file
 from hauberk.node.proxy_driver import HauberkProxy
 from hauberk.node.sandbox import SandboxDriver
 from hauberk.node.settings import Settings
@@ -247,14 +249,14 @@ async def test_a_killed_agent_loses_no_container_no_line_and_no_exit_code(house:
         before = await house.until("steady", ready)
         await house.until("ending", ready)
         run = house.settings.pod_run(steady["metadata"]["uid"])
-        proxy = (run / "proxy.pid").read_text()
+        proxy = pid_file(run).read_text()
     await asyncio.sleep(1)  # nobody is here while one ends
     async with house.agent():
         pod = await house.until("ending", lambda pod: pod["status"]["phase"] == "Failed")
         assert container(pod)["state"]["terminated"]["exitCode"] == 5
         after = await house.until("steady", lambda pod: ready(pod) and container(pod)["restartCount"] == 0)
         assert after["status"]["podIP"] == before["status"]["podIP"]
-        assert (run / "proxy.pid").read_text() == proxy
+        assert pid_file(run).read_text() == proxy
         await house.logged(steady, "two")
     assert ending
 
@@ -264,7 +266,7 @@ async def test_a_pod_deleted_while_no_agent_was_there_is_removed(house: House) -
         pod = house.add("lost", "/bin/sleep", "600")
         await house.until("lost", ready)
         run = house.settings.pod_run(pod["metadata"]["uid"])
-        proxy = int((run / "proxy.pid").read_text().split()[0])
+        proxy = int(pid_file(run).read_text().split()[0])
     del house.client.objects["pods", "ns", "lost"]
     async with house.agent():
         assert not run.exists()
@@ -295,12 +297,48 @@ async def test_a_killed_proxy_is_back_within_a_second(house: House) -> None:
         pod = house.add("p", "/bin/sleep", "600")
         await house.until("p", ready)
         run = house.settings.pod_run(pod["metadata"]["uid"])
-        before = (run / "proxy.pid").read_text()
+        before = pid_file(run).read_text()
         os.kill(int(before.split()[0]), signal.SIGKILL)
         began = time.monotonic()
-        while (run / "proxy.pid").read_text() == before:
+        while pid_file(run).read_text() == before:
             assert time.monotonic() - began < 1
             await asyncio.sleep(0.01)
+
+
+CAPTURED = """
+import os, pathlib, sys
+run, uid = pathlib.Path("."), int(sys.argv[1])
+os.setgroups([]); os.setgid(uid); os.setuid(uid)
+(run / "own.log").write_text("mine")
+(run / "own.log").unlink()
+attempts = {
+    "signal another process": lambda: (run / "node/proxy.pid").write_text("1 1"),
+    "read what the node serves": lambda: os.listdir(run / "node"),
+    "put its own folder there": lambda: (run / "node").rename(run / "away"),
+    "lead the program's socket away": lambda: (run / "spiffe").rename(run / "away"),
+    "answer in the node's place": lambda: (run / "xds.sock").unlink(),
+    "start from another bootstrap": lambda: (run / "bootstrap.json").unlink(),
+    "own the folder": lambda: run.chmod(0o777),
+}
+for name, attempt in attempts.items():
+    try:
+        attempt()
+    except PermissionError:
+        continue
+    print(name)
+"""
+
+
+async def test_a_captured_proxy_cannot_touch_what_the_node_has_in_its_folder(house: House) -> None:
+    async with house.agent() as agent:
+        pod = house.add("p", "/bin/sleep", "600")
+        await house.until("p", ready)
+        [worker] = agent.pods.values()
+        run = house.settings.pod_run(pod["metadata"]["uid"])
+        arguments = [sys.executable, "-c", CAPTURED, str(worker.record.proxy_uid)]
+        done = subprocess.run(arguments, cwd=run, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert run.stat().st_uid == 0
 
 
 async def test_a_gateway_runs_its_proxy_only_and_the_host_has_a_route_to_it(house: House) -> None:
@@ -489,4 +527,6 @@ async def test_after_a_restart_of_the_machine_init_containers_run_again(house: H
     async with house.agent():
         pod = await house.until("p", lambda pod: container(pod).get("restartCount") == 1 and ready(pod))
         assert status_of(pod, "init")["restartCount"] == 1
-    assert said.read_text().split() == ["init", "program"] * 2
+        async with asyncio.timeout(10):
+            while said.read_text().split() != ["init", "program"] * 2:
+                await asyncio.sleep(0.01)

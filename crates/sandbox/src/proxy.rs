@@ -21,6 +21,7 @@ const FILES: u64 = 65_536;
 
 pub struct Request {
     pub netns: PathBuf,
+    /// Where it may make files, if the node lets its group do so: all that it sees beside its binary.
     pub directory: PathBuf,
     pub uid: u32,
     pub args: Vec<String>,
@@ -70,8 +71,6 @@ fn try_become(request: &Request) -> Result<std::convert::Infallible> {
     }
     let binary = std::fs::canonicalize(&request.args[0])
         .context(|| format!("find the proxy's binary {}", request.args[0]))?;
-    std::os::unix::fs::chown(&request.directory, Some(request.uid), Some(request.uid))
-        .context(|| format!("give {} to the proxy", request.directory.display()))?;
     let netns =
         File::open(&request.netns).context(|| format!("open {}", request.netns.display()))?;
     let owner = owner_of(&netns, request)?;

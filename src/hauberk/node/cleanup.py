@@ -10,6 +10,7 @@ from hauberk.node import pod_record
 from hauberk.node.control_group import ControlGroups
 from hauberk.node.driver import Driver
 from hauberk.node.network import Network
+from hauberk.node.proxy import pid_file
 from hauberk.node.sandbox import identified
 from hauberk.node.settings import Settings
 
@@ -22,8 +23,8 @@ async def clean_up(settings: Settings, driver: Driver) -> None:
     records = pod_record.load(settings)
     folders = [folder for uid in records for folder in settings.pod_state(uid).glob("containers/*/*")]
     await _stop(driver, folders)
-    for file in (settings.run / "pods").glob("*/proxy.pid"):
-        _kill(file)
+    for run in (settings.run / "pods").glob("*"):
+        _kill(pid_file(run))
     await Network(settings.instance, settings.host_address).remove()
     ControlGroups(settings.instance).remove()
     shutil.rmtree(settings.run / "pods", ignore_errors=True)

@@ -65,9 +65,10 @@ class PodSetup:
         self.network: PodNetwork = node.network.of(
             record.uid, record.ip, record.gateway, proxy_uid=record.proxy_uid
         )
-        self._mark = self.run / "network"
-        self._services = node.services(record, pod)
+        # Only root may enter: what is in here, no captured proxy has written.
         behind = self.run / "node"
+        self._mark = behind / "network"
+        self._services = node.services(record, pod)
         self._sockets = [
             PodSocket(self.run / "xds.sock", self.network.gate, behind / "xds"),
             PodSocket(self.run / "spiffe" / SPIFFE_SOCKET, self.network.pod, behind / "workload"),
@@ -88,8 +89,9 @@ class PodSetup:
 
     async def up(self) -> None:
         """Returns when the proxy is ready. Raises `CommandError` or `OSError`; may be called again."""
-        for folder, mode in ((self.run, 0o711), (self.run / "node", 0o700), (self.run / "spiffe", 0o755)):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.run.mkdir(parents=True, mode=0o711, exist_ok=True)
+        for folder, mode in ((self.run / "node", 0o700), (self.run / "spiffe", 0o755)):
+            folder.mkdir(exist_ok=True)
             folder.chmod(mode)
         if not self.is_up():
             await self._node.network.attach(self.network)

@@ -86,6 +86,7 @@ class ProxyProcess:
         self._record = record
         self._network = network
         self._run = run
+        self._pid_file = pid_file(run)
         self._launcher = launcher
         self._driver = driver
         self._restarted = restarted
@@ -97,7 +98,9 @@ class ProxyProcess:
 
     def start(self) -> None:
         """Keeps the proxy running from now on."""
-        os.chown(self._run, self.uid, self.uid)
+        # It makes files there, and can neither move nor replace one of ours: the folder is sticky and stays root's.
+        os.chown(self._run, -1, self.uid)
+        self._run.chmod(0o1771)
         self._task = asyncio.create_task(self._keep(), name=f"proxy of {self._record.name}")
 
     async def ready(self) -> None:
@@ -174,13 +177,13 @@ class ProxyProcess:
                 "--", *self._driver.command(self._run),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True,
             )  # fmt: skip
-        (self._run / "proxy.pid").write_text(f"{process.pid} {start_time(process.pid)}")
+        (self._pid_file).write_text(f"{process.pid} {start_time(process.pid)}")
         return process.pid
 
     def _open(self, file: Path) -> BinaryIO:
         """A file that the proxy appends to, its own: it may open it anew by the name of its standard output.
 
-        The folder is the proxy's, so that it may have put anything in this place; it no longer runs now.
+        The proxy may have put anything in this place; it no longer runs now.
         """
         if file.is_symlink() or not file.is_file():
             file.unlink(missing_ok=True)
@@ -192,13 +195,18 @@ class ProxyProcess:
 
     def _started(self, pid: int) -> str:
         try:
-            said, _, started = (self._run / "proxy.pid").read_text().partition(" ")
+            said, _, started = (self._pid_file).read_text().partition(" ")
         except FileNotFoundError:
             return ""
         return started if said == str(pid) else ""
 
     def _running(self) -> int | None:
-        return identified(self._run / "proxy.pid")
+        return identified(self._pid_file)
+
+
+def pid_file(run: Path) -> Path:
+    """Which process a pod's proxy is, by id and start time; `run` is the pod's folder."""
+    return run / "node" / "proxy.pid"
 
 
 async def is_ready(admin: Path) -> bool:
