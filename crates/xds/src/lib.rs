@@ -7,6 +7,7 @@ mod answers;
 pub mod client;
 mod connection;
 mod decode;
+mod fields;
 mod secrets;
 pub mod state;
 

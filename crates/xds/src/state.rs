@@ -19,6 +19,7 @@ use hauberk_config::tls::DownstreamTransport;
 use hauberk_config::{Refusal, Snapshot};
 
 use crate::decode::{self, Decoded};
+use crate::fields;
 
 pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
@@ -367,6 +368,7 @@ where
             .resource
             .as_ref()
             .ok_or("expected a resource, found nothing")?;
+        fields::known(decode::kind(&any.type_url), &any.value)?;
         let value = decode(&decode::unpack::<M>(any, decode::kind(type_url))?)?;
         Ok((
             resource.name.as_str().into(),

@@ -167,7 +167,12 @@ fn what_is_refused_changes_nothing() {
         reason.contains("Cluster bad") && reason.contains("99"),
         "{reason}"
     );
-    assert!(state.publish().is_none());
+    let told = state.publish().expect("it says what was refused");
+    assert_eq!(
+        told.refused["envoy.config.cluster.v3.Cluster"].reason,
+        reason
+    );
+    assert!(told.clusters.contains("c") && !told.clusters.contains("fine"));
     assert_eq!(state.versions(CLUSTER).len(), 1);
     let unknown = answer(
         "type.googleapis.com/google.protobuf.Empty",

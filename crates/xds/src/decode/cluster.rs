@@ -1,4 +1,4 @@
-//! Clusters. Ignored by design: slow start, preconnecting, statistics tracking, DNS details, `ignore_health_on_host_removal`.
+//! Clusters. What is passed over, and why, stands in `fields.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

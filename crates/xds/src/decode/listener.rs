@@ -1,4 +1,4 @@
-//! Listeners. Ignored by design: buffer limits, backlogs, draining and balancing of accepts, statistics prefixes.
+//! Listeners. What is passed over, and why, stands in `fields.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Protobuf to what the proxy runs from. What a resource says and the proxy does not honour is an error with its place,
-//! never passed over, save for what each file lists as meaningless here.
+//! never passed over, save for what `fields.rs` lists with its reason.
 
 mod access_log;
 mod cluster;

@@ -1,4 +1,4 @@
-//! Route configurations. Ignored by design: virtual clusters, statistics prefixes, `validate_clusters`, decorators' spans.
+//! Route configurations. What is passed over, and why, stands in `fields.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
