@@ -214,6 +214,6 @@ def test_proxies_are_in_sync_and_show_what_they_run(mesh: TestInstance) -> None:
     assert status.count("sidecar") >= 7
     assert not {"STALE", "REFUSED", "NOT SENT"} & set(status.split())
     shown = mesh.said("proxy-config", "deploy/web-v1", "-n", "mesh")
-    assert "virtualInbound" in shown
+    assert "InboundPassthroughCluster" in shown
     assert "outbound|8000|v2|web.mesh.svc.cluster.local" in shown
     assert "PRIVATE KEY" not in mesh.said("proxy-config", "deploy/web-v1", "-n", "mesh", "-o", "json")
