@@ -4,9 +4,11 @@
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -44,7 +46,7 @@ class NoServices:
 class House:
     """One node of one instance, whose agent can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: Path) -> None:
         instance = f"t{secrets.token_hex(3)}"
         cidr = IPv4Network(f"10.{100 + secrets.randbelow(100)}.0.0/16")
         self.client = MemoryClient()
@@ -52,7 +54,7 @@ class House:
             name="n",
             instance=instance,
             state=folder / "state",
-            run=folder / "run",
+            run=run,
             kubeconfig=Path(),
             grpc="",
             pod_cidr=cidr,
@@ -117,12 +119,15 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
-    built = House(tmp_path)
+    # A socket's path has room for no test's name.
+    run = Path(tempfile.mkdtemp(prefix="hbk-", dir="/tmp"))
+    built = House(tmp_path, run)
     try:
         yield built
     finally:
         await clean_up(built.settings, built.driver)
         await clean_up(built.settings, built.driver)
+        shutil.rmtree(run)
         assert netns.names(f"hbk-{built.settings.instance}-") == []
 
 

@@ -1,10 +1,11 @@
 """An instance on this machine: where its state lies, and whether its processes run."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hauberk.process import start_time
 
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
@@ -52,11 +53,11 @@ class Instance:
 def _running(path: Path) -> dict[str, Any] | None:
     try:
         said: dict[str, Any] = json.loads(path.read_text())
-        os.kill(int(said["pid"]), 0)
-    except (FileNotFoundError, ProcessLookupError):
+        lives = start_time(int(said["pid"])) == said["started"]
+    except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
         raise ValueError(
-            f"{path}: expected JSON with a pid, found something else ({error}); remove it"
+            f"{path}: expected JSON with a pid and when it started, found something else ({error}); remove it"
         ) from error
-    return said
+    return said if lives else None

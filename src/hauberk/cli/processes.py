@@ -1,8 +1,6 @@
 """Starting and ending an instance's processes on this machine."""
 
 import asyncio
-import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +11,7 @@ from typing import Any
 from hauberk.cli.errors import CommandError
 from hauberk.cli.instance import Instance
 from hauberk.node.proxy_driver import ProxyName
+from hauberk.process import send, start_time
 
 START_SECONDS = 30.0
 END_SECONDS = 20.0
@@ -136,15 +135,13 @@ def _last_words(log: Path) -> str:
 
 async def _end(said: dict[str, Any], program: str) -> None:
     """Ends a process and waits until it is gone: the file it wrote of itself goes before it does."""
-    pid = int(said["pid"])
+    pid, started = int(said["pid"]), str(said["started"])
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
+        if not send(pid, started, number):
             return
         deadline = loop.time() + END_SECONDS
-        while _runs(pid):
+        while start_time(pid) == started:
             if loop.time() > deadline:
                 break
             await asyncio.sleep(0.02)
@@ -153,14 +150,3 @@ async def _end(said: dict[str, Any], program: str) -> None:
     raise CommandError(
         f"{program} (PID {pid}) did not end, not even by SIGKILL", "see what holds it: cat /proc/PID/stack"
     )
-
-
-def _runs(pid: int) -> bool:
-    """Whether the process lives; a child of ours that has ended is reaped, another's zombie is dead too."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"

@@ -42,6 +42,7 @@ from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import Mesh, Registry
 from hauberk.model import kinds
 from hauberk.model.kind import Kind
+from hauberk.process import start_time
 from hauberk.store.client import Client
 from hauberk.store.database import Key
 from hauberk.store.informer import Informer
@@ -225,7 +226,8 @@ def _watched_kinds() -> Iterable[Kind]:
 def write_ready_file(run: Path, server: str, grpc_at: Listen) -> Path:
     """Say where we listen, once all do."""
     path = run / "hauberkd.json"
-    content = {"pid": os.getpid(), "api": server, "grpc": str(grpc_at)}
+    pid = os.getpid()
+    content = {"pid": pid, "started": start_time(pid), "api": server, "grpc": str(grpc_at)}
     replace_file(path, json.dumps(content).encode(), mode=0o644)
     return path
 

@@ -27,6 +27,7 @@ from hauberk.node.proxy_driver import HauberkProxy, ProxyDriver, ProxyName
 from hauberk.node.record_store import RecordStore
 from hauberk.node.sandbox import SandboxDriver
 from hauberk.node.settings import DEFAULT_POD_CIDR, Settings
+from hauberk.process import start_time
 from hauberk.repeated import OnceASecond
 from hauberk.store.http_client import HttpClient
 from hauberk.store.kubeconfig import KubeconfigError, read_kubeconfig
@@ -175,7 +176,12 @@ async def _work(agent: Agent, ca: CaClient, records: RecordStore, node: Node, ap
         group.create_task(api.run())
         await ready.wait()
         await api.certificate.ready.wait()
-        said = {"pid": os.getpid(), "kubelet": f"https://127.0.0.1:{api.port}", "proxy": node.proxy.name}
+        said = {
+            "pid": os.getpid(),
+            "started": start_time(os.getpid()),
+            "kubelet": f"https://127.0.0.1:{api.port}",
+            "proxy": node.proxy.name,
+        }
         temporary = settings.run / "node.json~"
         temporary.write_text(json.dumps(said))
         temporary.rename(settings.run / "node.json")

@@ -11,8 +11,8 @@ from hauberk.node.control_group import ControlGroups
 from hauberk.node.driver import Driver
 from hauberk.node.network import Network
 from hauberk.node.proxy import pid_file
-from hauberk.node.sandbox import identified
 from hauberk.node.settings import Settings
+from hauberk.process import identified
 
 GRACE_SECONDS = 3.0
 ENDING_SECONDS = 5.0

@@ -16,7 +16,7 @@ from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.proxy_driver import DRAIN_SECONDS, Bootstrap, ProxyDriver
 from hauberk.node.rules import UPSTREAM_MARK
-from hauberk.node.sandbox import identified, start_time
+from hauberk.process import identified, identify, start_time
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class ProxyProcess:
                 "--", *self._driver.command(self._run),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True,
             )  # fmt: skip
-        (self._pid_file).write_text(f"{process.pid} {start_time(process.pid)}")
+        self._pid_file.write_text(identify(process.pid))
         return process.pid
 
     def _open(self, file: Path) -> BinaryIO:

@@ -14,6 +14,7 @@ import msgspec
 
 from hauberk.node.driver import ContainerSpec, ContainerState, DriverError
 from hauberk.node.terminal import Terminal, readable, receive
+from hauberk.process import identified, identify
 
 START_SECONDS = 20.0
 POLL_SECONDS = 0.01
@@ -39,7 +40,7 @@ class SandboxDriver:
                 self._binary, "run", "--spec", str(file),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        (spec.folder / "monitor.pid").write_text(_identify(monitor.pid))
+        (spec.folder / "monitor.pid").write_text(identify(monitor.pid))
         ended = asyncio.ensure_future(monitor.wait())
         deadline = asyncio.get_running_loop().time() + START_SECONDS
         while self.state(spec.folder) is None:
@@ -169,29 +170,6 @@ def _specification(spec: ContainerSpec) -> dict[str, Any]:
         "state": str(spec.folder / "state.json"),
         "control": str(spec.control),
     }
-
-
-def _identify(pid: int) -> str:
-    """A process by its id and start time: an id alone may be another process's after a while."""
-    return f"{pid} {start_time(pid)}"
-
-
-def start_time(pid: int) -> str:
-    """Field 22 of /proc/PID/stat (proc(5)); empty when the process is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def identified(file: Path) -> int | None:
-    """The process that a file names by id and start time, while it lives."""
-    try:
-        pid, _, started = file.read_text().partition(" ")
-    except FileNotFoundError:
-        return None
-    return int(pid) if started and start_time(int(pid)) == started else None
 
 
 def _monitor(folder: Path) -> int | None:
