@@ -51,7 +51,7 @@ test-rust: ## unit and integration tests of the crates
 	cargo test --locked
 
 test-python: $(VENV)/.installed ## unit, integration and end-to-end tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 kubectl-current: $(VENV)/.installed ## optional: build a current kubectl from its Go module and test with it
 	scripts/test-current-kubectl
