@@ -4,11 +4,19 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from instance_testing.instance import TestInstance, wait_until
+
+from hauberk.store.kubeconfig import format_kubeconfig, read_kubeconfig
 
 pytestmark = pytest.mark.root
 
@@ -170,6 +178,36 @@ def test_a_silent_node_is_not_ready_and_comes_back_by_itself(
     wait_until(lambda: len(pods.statuses(began)) > 50, 10, "calls were made")
     assert set(pods.statuses(began)) == {200}, "proxies go on with what they have"
     assert pods.connection_lives()
+
+
+def test_the_node_takes_up_other_roots_and_nothing_notices(mesh: TestInstance, pods: Pods) -> None:
+    file = mesh.state / "node" / "local.kubeconfig"
+    before, began = read_kubeconfig(file), time.time()
+    other = file.with_name("other")
+    roots = before.certificate_authority + other_root()
+    other.write_text(
+        format_kubeconfig(replace(before, certificate_authority=roots), user="system:node:local")
+    )
+    said = (mesh.run / "node.json").read_text()
+    other.replace(file)
+    log = mesh.state / "hauberk-node.log"
+    wait_until(lambda: "starting anew with a new credential" in log.read_text(), 20, "the agent starts anew")
+    wait_until((mesh.run / "node.json").exists, 30, "it is back")
+    after = json.loads((mesh.run / "node.json").read_text())
+    assert {key: after[key] for key in ("pid", "started")} == {
+        key: json.loads(said)[key] for key in ("pid", "started")
+    }
+    assert mesh.client("echo", "still here").strip() == "still here"
+    assert set(pods.statuses(began)) == {200}
+    assert pods.connection_lives()
+
+
+def other_root() -> bytes:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    ca = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return ca.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def test_calls_outlive_the_control_plane(mesh: TestInstance, pods: Pods) -> None:

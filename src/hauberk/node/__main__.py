@@ -18,6 +18,7 @@ from hauberk.node.agent import Agent
 from hauberk.node.api import Api
 from hauberk.node.cleanup import clean_up
 from hauberk.node.control_group import ControlGroups
+from hauberk.node.credential import superseded
 from hauberk.node.envoy_driver import EnvoyProxy
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
@@ -120,12 +121,15 @@ def main(
             return
         if kubeconfig is None or grpc_address is None:
             raise click.UsageError("--kubeconfig and --grpc are needed to run pods")
-        asyncio.run(_serve(settings, driver, launcher, DRIVERS[proxy](proxy_binary)))
+        again = asyncio.run(_serve(settings, driver, launcher, DRIVERS[proxy](proxy_binary)))
     except (KubeconfigError, binaries.BinaryNotFoundError) as error:
         raise click.ClickException(str(error)) from error
+    if again:
+        os.execv(sys.executable, [sys.executable, "-m", "hauberk.node", *sys.argv[1:]])  # noqa: S606
 
 
-async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, proxy: ProxyDriver) -> None:
+async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, proxy: ProxyDriver) -> bool:
+    """Until it is told to end, or must start anew with another credential: whether that is so."""
     connection = read_kubeconfig(settings.kubeconfig)
     for folder, mode in (
         (settings.state, 0o711),
@@ -156,14 +160,22 @@ async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, prox
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, work.cancel)
+        renewal = asyncio.create_task(superseded(settings.kubeconfig, connection))
+        renewal.add_done_callback(lambda _: work.cancel())
         try:
             await work
         except asyncio.CancelledError:
             log.info("ending; pods go on")
         finally:
+            renewal.cancel()
             await api.close()
             await channel.close()
             (settings.run / "node.json").unlink(missing_ok=True)
+    if not renewal.done():
+        return False
+    renewal.result()
+    log.info("starting anew with a new credential")
+    return True
 
 
 async def _work(agent: Agent, ca: CaClient, records: RecordStore, node: Node, api: Api) -> None:
