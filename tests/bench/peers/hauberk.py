@@ -1,6 +1,7 @@
 """Hauberk's data plane as it is shipped: the release binary, our control plane over xDS, admin socket and logs."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ def sidecar(folder: Path, run: Path, name: str, place: Place) -> Iterator[int]:
         str(SANDBOX), "proxy", "--netns", str(place.gate), "--directory", str(run), "--uid", str(place.uid),
         "--", str(PROXY), "--bootstrap", str(bootstrap),
     ]  # fmt: skip
+    os.chown(run, -1, place.uid)
+    run.chmod(0o1771)
     with running(command, answers_ready(run / "admin.sock"), folder / f"{name}.log") as pid:
         yield pid
 
