@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from hauberk.daemon.key_sets import KeySets, is_elsewhere
+from hauberk.daemon.key_sets import LONGEST_WAIT, KeySets, back_off, is_elsewhere
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.registry import Registry
 
@@ -157,12 +157,29 @@ async def test_what_is_out_of_bounds_is_not_fetched(tmp_path: Path) -> None:
 async def test_this_machine_and_its_link_are_not_asked(tmp_path: Path) -> None:
     async with issuer(tmp_path) as one:
         one.answers = {"/keys": KEYS}
-        literal = one.url.replace("localhost", "127.0.0.1")
-        rules = [{"issuer": "x", "jwksUri": f"{url}/keys"} for url in (one.url, literal)]
+        hosts = (
+            "localhost",
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "[::ffff:127.0.0.1]",
+            "１２７。0。0。1",
+            "[::1",
+        )
+        urls = [one.url.replace("localhost", host) for host in hosts]
+        rules = [{"issuer": "x", "jwksUri": f"{url}/keys"} for url in urls]
         async with fetching(asking(*rules), one, is_elsewhere) as published:
             await until(lambda: published)
             assert (published[-1], one.asked) == ({}, [])
-    for address in ("127.0.0.1", "169.254.169.254", "::1", "fe80::1", "0.0.0.0", "224.0.0.1"):
+    for address in (
+        "127.0.0.1",
+        "169.254.169.254",
+        "::1",
+        "fe80::1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::ffff:127.0.0.1",
+    ):
         assert not is_elsewhere(ipaddress.ip_address(address))
     assert is_elsewhere(ipaddress.ip_address("192.0.2.1"))
 
@@ -182,3 +199,7 @@ async def test_a_set_stays_while_the_issuer_is_away_and_is_renewed(tmp_path: Pat
             assert published[-1] == {address: before}
             one.answers = {"/keys": KEYS.replace('"kty"', '"kid": "new", "kty"')}
             await until(lambda: "new" in published[-1][address])
+
+
+def test_an_issuer_may_be_away_for_days() -> None:
+    assert [back_off(failures) for failures in (1, 2, 6, 5_000)] == [2, 4, LONGEST_WAIT, LONGEST_WAIT]

@@ -13,10 +13,10 @@ import random
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.registry import SECURITY, Registry
@@ -42,6 +42,8 @@ class NotFetchedError(Exception):
 
 def is_elsewhere(address: Address) -> bool:
     """Whether an address is neither this machine's own nor of its link (metadata services are)."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return is_elsewhere(address.ipv4_mapped)
     return not (
         address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
     )
@@ -74,15 +76,20 @@ class KeySets:
         connector = aiohttp.TCPConnector(
             limit=AT_ONCE, resolver=_Resolver(self.permitted), ssl=self.tls, use_dns_cache=False
         )
+        # Not the connector alone: who waits for a connection there has his five seconds run.
+        slots = asyncio.Semaphore(AT_ONCE)
         timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             seen: Snapshot | None = None
             while True:
-                await self._fetch_due(session, self.discovery.snapshot.registry)
+                await self._fetch_due(session, slots, self.discovery.snapshot.registry)
                 seen = await self._wait(seen)
 
-    async def _fetch_due(self, session: aiohttp.ClientSession, registry: Registry) -> None:
-        wanted = list(dict.fromkeys(addresses(registry)))
+    async def _fetch_due(
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, registry: Registry
+    ) -> None:
+        # Who is known stays: however many addresses somebody adds, they displace nobody's.
+        wanted = sorted(dict.fromkeys(addresses(registry)), key=lambda one: one not in self._known)
         if len(wanted) > MOST_ADDRESSES:
             log.error("key sets: expected at most %d addresses, found %d", MOST_ADDRESSES, len(wanted))
         self._known = {one: self._known.get(one, _Known()) for one in wanted[:MOST_ADDRESSES]}
@@ -90,15 +97,18 @@ class KeySets:
         async with asyncio.TaskGroup() as tasks:
             for address, known in self._known.items():
                 if known.due <= now:
-                    tasks.create_task(self._fetch(session, address, known))
+                    tasks.create_task(self._fetch(session, slots, address, known))
         self.publish({address: known.keys for address, known in self._known.items() if known.keys})
 
-    async def _fetch(self, session: aiohttp.ClientSession, address: str, known: _Known) -> None:
+    async def _fetch(
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, address: str, known: _Known
+    ) -> None:
         try:
-            known.keys = parse_key_set(await self._text(session, address))
+            async with slots:
+                known.keys = parse_key_set(await self._text(session, address))
         except (NotFetchedError, MalformedKeySetError, aiohttp.ClientError, OSError, TimeoutError) as error:
             known.failures += 1
-            wait = min(2.0**known.failures, LONGEST_WAIT)
+            wait = back_off(known.failures)
             log.warning("key set %s: %s; again in %.0f s", address, error or type(error).__name__, wait)
         else:
             known.failures, wait = 0, self.refresh_seconds
@@ -115,12 +125,16 @@ class KeySets:
         return await self._get(session, str(found))
 
     async def _get(self, session: aiohttp.ClientSession, address: str) -> str:
-        parts = urlsplit(address)
-        if parts.scheme != "https" or not parts.hostname:
+        try:
+            url = URL(address)
+        except ValueError as error:
+            raise NotFetchedError(f"expected an https:// address: {error}") from None
+        # The host as it will be connected to: `１２７。0。0。1` is an address as well.
+        if url.scheme != "https" or not url.raw_host:
             raise NotFetchedError("expected an https:// address")
-        if (literal := _literal(parts.hostname)) is not None and not self.permitted(literal):
+        if (literal := _literal(url.raw_host)) is not None and not self.permitted(literal):
             raise NotFetchedError("the address is of this machine or its link")
-        async with session.get(address, allow_redirects=False) as response:
+        async with session.get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise NotFetchedError(f"expected status 200, found {response.status}")
             body = b""
@@ -139,6 +153,11 @@ class KeySets:
                 return await self.discovery.later_than(seen)
         except TimeoutError:
             return seen
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(2.0 ** min(failures, 10), LONGEST_WAIT)
 
 
 def addresses(registry: Registry) -> Iterator[str]:
