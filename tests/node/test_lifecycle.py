@@ -2,6 +2,7 @@
 """Pods from their binding to their end, and everything that is found again after the agent was killed."""
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -247,23 +248,31 @@ async def test_probes_decide_on_readiness_and_liveness(house: House) -> None:
         await house.until("probed", lambda pod: container(pod).get("restartCount", 0) >= 1)
 
 
-async def test_a_killed_agent_loses_no_container_no_line_and_no_exit_code(house: House) -> None:
+async def test_a_killed_agent_loses_no_container_no_line_and_no_exit_code(
+    house: House, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    wait = f"while [ ! -e {alone} ]; do sleep 0.01; done"
     async with house.agent():
-        steady = house.add("steady", "/bin/sh", "-c", "echo one; sleep 0.7; echo two; exec sleep 60")
-        ending = house.add("ending", "/bin/sh", "-c", "sleep 0.5; exit 5", restartPolicy="Never")
+        steady = house.add("steady", "/bin/sh", "-c", f"echo one; {wait}; echo two; exec sleep 60")
+        ending = house.add("ending", "/bin/sh", "-c", f"{wait}; exit 5", restartPolicy="Never")
         before = await house.until("steady", ready)
         await house.until("ending", ready)
         run = house.settings.pod_run(steady["metadata"]["uid"])
         proxy = pid_file(run).read_text()
-    await asyncio.sleep(1)  # nobody is here while one ends
+    alone.touch()
+    await house.logged(steady, "two")
+    state = house.settings.pod_state(ending["metadata"]["uid"]) / "containers/c/0/state.json"
+    async with asyncio.timeout(10):
+        while json.loads(state.read_text()).get("exit_code") != 5:
+            await asyncio.sleep(0.01)
     async with house.agent():
         pod = await house.until("ending", lambda pod: pod["status"]["phase"] == "Failed")
         assert container(pod)["state"]["terminated"]["exitCode"] == 5
         after = await house.until("steady", lambda pod: ready(pod) and container(pod)["restartCount"] == 0)
         assert after["status"]["podIP"] == before["status"]["podIP"]
         assert pid_file(run).read_text() == proxy
-        await house.logged(steady, "two")
-    assert ending
+        assert house.log(steady).count("two") == 1
 
 
 async def test_a_pod_deleted_while_no_agent_was_there_is_removed(house: House) -> None:
