@@ -63,7 +63,8 @@ RULES: list[tuple[str, dict[str, Any], Calls, Calls]] = [
     (
         "request.headers",
         when("request.headers[x-token]", values=["admin", "dev*"]),
-        [("-H", "x-token: admin", WEB), ("-H", "x-token: dev-7", WEB)],
+        # A byte that is no text (a lone 0xE9) hides nothing.
+        [("-H", f"x-token: {token}", WEB) for token in ("admin", "dev-7", "dev\udce9")],
         [("-H", "x-token: user", WEB), (WEB,)],
     ),
     (

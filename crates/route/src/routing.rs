@@ -165,19 +165,20 @@ fn route_fits(route: &Route, method: &Method, facts: &RequestFacts<'_>, random: 
 }
 
 pub fn string_fits(matcher: &StringMatcher, text: &str) -> bool {
-    let fold = |text: &str| -> String {
+    // Only case that does not count costs a copy.
+    let fold = |text| -> Cow<'_, str> {
         if matcher.ignore_case {
-            text.to_ascii_lowercase()
+            Cow::Owned(str::to_ascii_lowercase(text))
         } else {
-            text.to_owned()
+            Cow::Borrowed(text)
         }
     };
     match &matcher.pattern {
         StringPattern::Exact(wanted) if !matcher.ignore_case => text == wanted,
         StringPattern::Exact(wanted) => text.eq_ignore_ascii_case(wanted),
-        StringPattern::Prefix(wanted) => fold(text).starts_with(&fold(wanted)),
-        StringPattern::Suffix(wanted) => fold(text).ends_with(&fold(wanted)),
-        StringPattern::Contains(wanted) => fold(text).contains(&fold(wanted)),
+        StringPattern::Prefix(wanted) => fold(text).starts_with(&*fold(wanted)),
+        StringPattern::Suffix(wanted) => fold(text).ends_with(&*fold(wanted)),
+        StringPattern::Contains(wanted) => fold(text).contains(&*fold(wanted)),
         StringPattern::Regex(wanted) => pattern::fits(wanted, text),
     }
 }
@@ -215,17 +216,17 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Several fields of one name count as one, joined by commas.
+/// Several fields of one name count as one, joined by commas. A byte that is no text must not hide a field from a rule:
+/// the program gets it as well.
 fn joined<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
     let mut values = headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok());
-    let first = values.next()?;
-    let mut all = Cow::Borrowed(first);
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut all = values.next()?;
     for value in values {
         all.to_mut().push(',');
-        all.to_mut().push_str(value);
+        all.to_mut().push_str(&value);
     }
     Some(all)
 }
