@@ -379,7 +379,6 @@ fn message(
             } else {
                 parts.path_and_query = Some(path);
                 if let Some(wish) = &plan.wish {
-                    *request.method_mut() = Method::GET;
                     wish.write(request.headers_mut());
                 }
             }

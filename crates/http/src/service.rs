@@ -35,6 +35,11 @@ pub async fn handle(
     mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let chain = Arc::clone(&connection.chain.borrow());
+    let wish = Wish::of(&request);
+    if matches!(wish, Some(Wish::Protocol(_))) && request.method() == Method::CONNECT {
+        // RFC 8441: what an upgrade by GET is in HTTP/1.1. Rules have to see what the program will.
+        *request.method_mut() = Method::GET;
+    }
     let grpc_call = is_grpc(&request);
     let mut call = Call::new(
         Rc::clone(&connection),
@@ -60,7 +65,6 @@ pub async fn handle(
     if manager.keeps_headers {
         call.headers = Some(Box::new(request.headers().clone()));
     }
-    let wish = Wish::of(&request);
     headers::strip_hop_by_hop(request.headers_mut());
     headers::describe_caller(request.headers_mut(), config, &connection);
     headers::identify(request.headers_mut(), config);

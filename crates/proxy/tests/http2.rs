@@ -9,6 +9,7 @@ mod support;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use bytes::Bytes;
 use hauberk_config::Snapshot;
 use hauberk_config::cluster::UpstreamProtocol;
 use hauberk_config::listener::Direction;
+use hauberk_config::matcher::{HeaderMatch, HeaderMatcher, StringMatcher};
+use hauberk_config::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
 use hauberk_config::route::RouteAction;
 use hauberk_config::tls::DownstreamTransport;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -82,11 +85,21 @@ async fn grpc_server() -> u16 {
 }
 
 fn hop(name: &str, port: u16, to: u16, protocol: UpstreamProtocol) -> (Proxy, Snapshot) {
+    guarded_hop(name, port, to, protocol, Vec::new())
+}
+
+fn guarded_hop(
+    name: &str,
+    port: u16,
+    to: u16,
+    protocol: UpstreamProtocol,
+    rbac: Vec<RbacFilter>,
+) -> (Proxy, Snapshot) {
     let mut snapshot = Snapshot::default();
     insert_cluster(&mut snapshot, cluster("c", &[loopback(to)], protocol));
     let routes = vec![route("/", RouteAction::Forward(Box::new(forward_to("c"))))];
     let chains = vec![chain(
-        http(manager(routes, Vec::new())),
+        http(manager(routes, rbac)),
         DownstreamTransport::Plain,
     )];
     insert_listener(
@@ -231,5 +244,52 @@ async fn a_websocket_passes_one_hop_and_two_with_http2_between() {
             .expect("an echo in time")
             .unwrap();
         assert_eq!(&echo, b"ping");
+    }
+}
+
+/// Refuses requests of one method.
+fn deny(method: &str) -> RbacFilter {
+    let matcher = HeaderMatcher {
+        name: ":method".into(),
+        matches: HeaderMatch::String(StringMatcher::exact(method)),
+        invert: false,
+        treat_missing_as_empty: false,
+    };
+    RbacFilter {
+        rules: Some(Arc::new(Rbac {
+            action: RbacAction::Deny,
+            policies: vec![Policy {
+                name: "ns[bank]-policy[web]-rule[0]".into(),
+                permissions: vec![Permission::Header(matcher)],
+                principals: vec![Principal::Any],
+            }],
+        })),
+        shadow_rules: None,
+    }
+}
+
+/// RFC 8441 says CONNECT where the program is sent a GET: rules have to see the GET.
+#[tokio::test]
+async fn a_websocket_over_http2_is_judged_as_the_get_that_it_becomes() {
+    let backend = websocket_server().await;
+    for (method, status) in [("GET", "403"), ("CONNECT", "101")] {
+        let (front, between) = (free_port(), free_port());
+        let rules = vec![deny(method)];
+        let (last, snapshot) =
+            guarded_hop("ledger", between, backend, UpstreamProtocol::Http1, rules);
+        last.publish(snapshot).await;
+        let (first, snapshot) = hop("web", front, between, UpstreamProtocol::Http2);
+        first.publish(snapshot).await;
+        let mut stream = TcpStream::connect(loopback(front)).await.unwrap();
+        let request = b"GET /chat HTTP/1.1\r\nhost: web.bank\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: k\r\nsec-websocket-version: 13\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut head = [0; 12];
+        let reading = stream.read_exact(&mut head);
+        tokio::time::timeout(Duration::from_secs(3), reading)
+            .await
+            .expect("an answer in time")
+            .unwrap();
+        let expected = format!("HTTP/1.1 {status}");
+        assert_eq!(String::from_utf8_lossy(&head), expected, "DENY {method}");
     }
 }
