@@ -154,9 +154,7 @@ impl Authenticator {
         now: f64,
     ) -> Result<Vec<Accepted>, Failure> {
         match requirement {
-            JwtRequirement::Provider(index) => self
-                .provider(*index, headers, uri, now)
-                .map(|accepted| vec![accepted]),
+            JwtRequirement::Provider(index) => self.provider(*index, headers, uri, now),
             JwtRequirement::All(all) => {
                 let mut accepted = Vec::new();
                 for one in all {
@@ -202,29 +200,29 @@ impl Authenticator {
         }
     }
 
+    /// Every token at the provider's places has to be good: the program may read the one that was not looked at.
     fn provider(
         &self,
         index: usize,
         headers: &HeaderMap,
         uri: &Uri,
         now: f64,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Vec<Accepted>, Failure> {
         let provider = &self.config.providers[index];
-        let mut failure = Failure::Missing;
-        for (place, text) in place::tokens(provider, headers, uri) {
-            match verify(provider, &self.keys[index], &text, now) {
-                Ok((claims, payload)) => {
-                    return Ok(Accepted {
-                        provider: index,
-                        place,
-                        payload,
-                        claims,
-                    });
-                }
-                Err(other) => failure = other,
-            }
+        let tokens = place::tokens(provider, headers, uri);
+        if tokens.is_empty() {
+            return Err(Failure::Missing);
         }
-        Err(failure)
+        let accept = |(place, text): (Place, String)| {
+            let (claims, payload) = verify(provider, &self.keys[index], &text, now)?;
+            Ok(Accepted {
+                provider: index,
+                place,
+                payload,
+                claims,
+            })
+        };
+        tokens.into_iter().map(accept).collect()
     }
 }
 

@@ -1,8 +1,11 @@
 //! Where in a request a token lies.
 
+use std::borrow::Cow;
+
 use hauberk_config::jwt::JwtProvider;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Uri};
+use percent_encoding::percent_decode_str;
 
 /// Where a token was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub fn without_parameter(uri: &Uri, name: &str) -> Option<String> {
     let query = uri.query()?;
     let rest: Vec<&str> = query
         .split('&')
-        .filter(|pair| pair.split('=').next() != Some(name))
+        .filter(|pair| decoded(pair.split('=').next().unwrap_or_default()) != name)
         .collect();
     let path = uri.path();
     Some(if rest.is_empty() {
@@ -57,11 +60,7 @@ pub fn without_parameter(uri: &Uri, name: &str) -> Option<String> {
 
 fn in_header(found: &mut Vec<(Place, String)>, headers: &HeaderMap, name: &str, prefix: &str) {
     for value in headers.get_all(name) {
-        if let Some(token) = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.strip_prefix(prefix))
-        {
+        if let Some(token) = String::from_utf8_lossy(value.as_bytes()).strip_prefix(prefix) {
             found.push((Place::Header(name.to_owned()), token.trim().to_owned()));
         }
     }
@@ -70,16 +69,26 @@ fn in_header(found: &mut Vec<(Place, String)>, headers: &HeaderMap, name: &str, 
 fn in_query(found: &mut Vec<(Place, String)>, uri: &Uri, name: &str) {
     for pair in uri.query().unwrap_or_default().split('&') {
         if let Some((key, value)) = pair.split_once('=')
-            && key == name
+            && decoded(key) == name
         {
-            found.push((Place::Parameter(name.to_owned()), value.to_owned()));
+            let token = decoded(value).into_owned();
+            found.push((Place::Parameter(name.to_owned()), token));
         }
     }
 }
 
+/// A name or value of a query as the program reads it (`application/x-www-form-urlencoded`, the URL Standard, §5.1).
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
 fn in_cookies(found: &mut Vec<(Place, String)>, headers: &HeaderMap, name: &str) {
     for value in headers.get_all(COOKIE) {
-        for pair in value.to_str().unwrap_or_default().split(';') {
+        for pair in String::from_utf8_lossy(value.as_bytes()).split(';') {
             if let Some((key, value)) = pair.trim().split_once('=')
                 && key == name
             {

@@ -101,18 +101,61 @@ fn what_it_says_is_passed_on_and_nothing_forged_is() {
 }
 
 #[test]
-fn a_parameter_is_cut_out_of_the_query() {
+fn a_parameter_is_cut_out_of_the_query_however_it_is_spelt() {
     let authenticator = authenticator(provider());
     let token = format!("{HEADER}.{PAYLOAD}.{SIGNATURE}");
-    let uri: Uri = format!("/a?b=1&access_token={token}&c=2")
-        .parse()
-        .expect("a path");
+    for name in ["access_token", "access%5Ftoken", "%61ccess_token"] {
+        let uri: Uri = format!("/a?b=1&{name}={token}&c=2")
+            .parse()
+            .expect("a path");
+        let mut headers = HeaderMap::new();
+        let accepted = authenticator
+            .authenticate(&headers, &uri, EXPIRES)
+            .expect("it is good");
+        let path = authenticator.pass_on(&accepted[0], &mut headers, &uri);
+        assert_eq!(path.as_deref(), Some("/a?b=1&c=2"));
+    }
+}
+
+#[test]
+fn a_good_token_does_not_cover_for_another() {
+    let authenticator = authenticator(provider());
+    let good = format!("{HEADER}.{PAYLOAD}.{SIGNATURE}");
+    let forged = format!("{HEADER}.{PAYLOAD}.{}", SIGNATURE.replace('D', "E"));
+    let judge = |uri: &str, more: Option<&str>| {
+        let mut headers = with(&good);
+        if let Some(token) = more {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
+            headers.append("authorization", value);
+        }
+        let uri: Uri = uri.parse().expect("a path");
+        authenticator
+            .authenticate(&headers, &uri, EXPIRES)
+            .map(|accepted| accepted.len())
+    };
+    assert_eq!(judge(&format!("/?access_token={good}"), None), Ok(2));
+    assert_eq!(
+        judge(&format!("/?access_token={forged}"), None),
+        Err(Failure::Unverified)
+    );
+    assert_eq!(
+        judge(&format!("/?access%5ftoken={forged}"), None),
+        Err(Failure::Unverified)
+    );
+    assert_eq!(judge("/", Some(&forged)), Err(Failure::Unverified));
+}
+
+#[test]
+fn no_byte_hides_a_cookies_token() {
+    let authenticator = authenticator(JwtProvider {
+        from_cookies: vec!["session".into()],
+        ..provider()
+    });
     let mut headers = HeaderMap::new();
-    let accepted = authenticator
-        .authenticate(&headers, &uri, EXPIRES)
-        .expect("it is good");
-    let path = authenticator.pass_on(&accepted[0], &mut headers, &uri);
-    assert_eq!(path.as_deref(), Some("/a?b=1&c=2"));
+    let cookie = HeaderValue::from_bytes(b"name=\xe9; session=forged").expect("a header");
+    headers.insert("cookie", cookie);
+    let found = authenticator.authenticate(&headers, &Uri::from_static("/"), EXPIRES);
+    assert_eq!(found, Err(Failure::Malformed));
 }
 
 #[test]
