@@ -14,6 +14,9 @@ use crate::access_log::protocol;
 use crate::call::Call;
 use crate::connection::Connection;
 
+/// Bytes of one text that a caller wrote: 256 entries of a message stay below the 4 MiB that gRPC takes by default.
+const MOST_TEXT: usize = 1024;
+
 /// `call` is none for a TCP connection.
 pub struct Ended<'a> {
     pub connection: &'a Connection,
@@ -109,7 +112,7 @@ impl Ended<'_> {
                 "http"
             },
             authority: text(call.authority.as_ref()),
-            path: call.path().to_owned(),
+            path: cut(call.path()).to_owned(),
             user_agent: header("user-agent"),
             referer: header("referer"),
             forwarded_for: header("x-forwarded-for"),
@@ -147,9 +150,30 @@ pub fn started(duration: Duration) -> SystemTime {
     now.checked_sub(duration).unwrap_or(now)
 }
 
+/// A header's text, cut.
 pub fn text(value: Option<&HeaderValue>) -> String {
-    value
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned()
+    let text = value.and_then(|value| value.to_str().ok());
+    cut(text.unwrap_or_default()).to_owned()
+}
+
+/// Callers write these texts, and thousands of them wait for a collector that is away: no one is longer than `MOST_TEXT`.
+pub fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MOST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"a".repeat(70_000)).len(), MOST_TEXT);
+        let long = format!("a{}", "é".repeat(MOST_TEXT));
+        assert_eq!(cut(&long).len(), MOST_TEXT - 1);
+    }
 }

@@ -14,7 +14,7 @@ use http::header::{HeaderName, USER_AGENT};
 
 use crate::access_log::protocol;
 use crate::call::Call;
-use crate::ended::{Ended, started, text};
+use crate::ended::{Ended, cut, started, text};
 use crate::headers;
 
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -116,7 +116,10 @@ fn attributes(
         ("http.method", call.method.to_string()),
         ("http.protocol", protocol(call.version).to_owned()),
         ("http.status_code", call.status.to_string()),
-        ("http.url", format!("{scheme}://{authority}{}", call.path())),
+        (
+            "http.url",
+            format!("{scheme}://{authority}{}", cut(call.path())),
+        ),
         ("peer.address", connection.facts.source.ip().to_string()),
         ("request_size", ended.bytes_in.to_string()),
         ("response_flags", call.flag.text().to_owned()),
