@@ -67,7 +67,11 @@ impl Log {
         line.extend_from_slice(text);
         line.push(b'\n');
         if self.size > 0 && self.size + line.len() as u64 > self.max_bytes {
-            std::fs::rename(&self.path, rotated(&self.path))?;
+            // Gone already: somebody made room, or the last rotation ended between its two steps.
+            match std::fs::rename(&self.path, rotated(&self.path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             self.file = open(&self.path)?;
             self.size = 0;
         }

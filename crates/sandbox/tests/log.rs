@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use serde_json::json;
 use support::{Pod, is_root};
 
@@ -82,6 +85,24 @@ fn a_full_log_is_rotated() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_log_whose_file_somebody_removed_begins_anew() {
+    if !is_root() {
+        return;
+    }
+    let script = "trap 'seq 1 100; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+    let pod = Pod::shell(script).with("log_max_bytes", json!(2000));
+    let mut running = pod.start();
+    pod.wait_for("ready");
+    std::fs::remove_file(pod.path("log")).unwrap();
+    let mut control = UnixStream::connect(pod.path("control")).unwrap();
+    control
+        .write_all(b"{\"op\":\"signal\",\"signal\":15}\n")
+        .unwrap();
+    assert!(running.0.wait().unwrap().success());
+    assert_eq!(entries(&pod, "log").last().unwrap().2, "100");
 }
 
 #[test]
