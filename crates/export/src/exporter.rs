@@ -16,7 +16,7 @@ use hauberk_telemetry::entry::Entry;
 use hauberk_telemetry::outbox::{Outbox, Parcel, Tally};
 use hauberk_telemetry::span::Span;
 use hauberk_upstream::Target;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
@@ -47,6 +47,8 @@ pub struct Exporter {
 pub struct Route {
     clusters: Clusters,
     origin: Origin,
+    /// Its sender is gone once the proxy ends.
+    ending: watch::Receiver<()>,
 }
 
 impl Route {
@@ -56,6 +58,15 @@ impl Route {
         let target = (self.clusters)(cluster);
         let target = target.ok_or_else(|| format!("there is no cluster {cluster}"))?;
         collector::connect(target, self.origin).await
+    }
+
+    /// Before the next attempt; the proxy's end waits for none.
+    pub async fn pause(&self, time: Duration) {
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            () = sleep(time) => {}
+            _ = ending.changed() => {}
+        }
     }
 }
 
@@ -114,6 +125,7 @@ struct Collectors {
     spans: HashMap<SpanExporter, mpsc::Sender<Span>>,
     tasks: JoinSet<()>,
     route: Route,
+    ending: watch::Sender<()>,
     node: Node,
     identity: Vec<KeyValue>,
     outbox: Outbox,
@@ -122,6 +134,7 @@ struct Collectors {
 impl Collectors {
     fn new(exporter: &Exporter) -> Self {
         let node = &exporter.node;
+        let (ending, end) = watch::channel(());
         Self {
             logs: HashMap::new(),
             spans: HashMap::new(),
@@ -129,7 +142,9 @@ impl Collectors {
             route: Route {
                 clusters: Rc::clone(&exporter.clusters),
                 origin: exporter.origin,
+                ending: end,
             },
+            ending,
             node: node.clone(),
             identity: vec![
                 attribute(spans::SERVICE, &node.cluster),
@@ -186,6 +201,7 @@ impl Collectors {
     async fn finish(mut self) {
         self.logs.clear();
         self.spans.clear();
+        drop(self.ending);
         while self.tasks.join_next().await.is_some() {}
     }
 }

@@ -16,7 +16,7 @@ use hauberk_net::back_off::BackOff;
 use hauberk_telemetry::entry::Entry;
 use hauberk_telemetry::outbox::Outbox;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::collector::untraced;
@@ -66,7 +66,7 @@ pub async fn send(
                 .fetch_add(lost as u64, Ordering::Relaxed);
             return;
         }
-        sleep(wait).await;
+        route.pause(wait).await;
     }
 }
 

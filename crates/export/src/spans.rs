@@ -10,7 +10,7 @@ use hauberk_telemetry::outbox::Outbox;
 use hauberk_telemetry::span::Span;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
@@ -68,7 +68,7 @@ pub async fn send(
                     .fetch_add(batch.len() as u64, Ordering::Relaxed);
                 break;
             }
-            sleep(wait).await;
+            route.pause(wait).await;
         }
         batch.clear();
     }
