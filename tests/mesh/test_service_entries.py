@@ -10,10 +10,10 @@ from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from mesh_testing.running import StartProxy
 
 from hauberk.mesh.proxy import Proxy, ProxyKind
-from hauberk.mesh.registry import Labels, Registry
+from hauberk.mesh.registry import Labels, Mesh, Registry, Workload
 from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER
 from hauberk.mesh.serve_files import dump
-from hauberk.mesh.service_entries import OWN_ADDRESSES
+from hauberk.mesh.service_entries import OWN_ADDRESSES, entry_views
 from hauberk.mesh.snapshot import Snapshot
 
 CLIENT = Proxy(ProxyKind.SIDECAR, "default", "client", "10.66.0.7", Labels.of({"app": "client"}), "client")
@@ -135,10 +135,19 @@ def test_resolution_none_goes_where_the_caller_meant() -> None:
 def test_no_entry_takes_the_address_or_name_of_a_service() -> None:
     own = service("ledger", "bank", "10.96.0.1", http=80)
     thief = entry("aaa", addresses=["10.96.0.1"], endpoints=[{"address": "10.66.0.66"}])
-    named = entry("thief", hosts=["ledger.bank.svc.cluster.local"], endpoints=[{"address": "10.66.0.66"}])
+    named = entry(
+        "twin", "", "bank", hosts=["ledger.bank.svc.cluster.local"], endpoints=[{"address": "10.66.0.66"}]
+    )
     headless = service("db", "bank", http=80)
     facts = Registry().update(
-        [own, thief, named, headless, endpoint_slice("db", ["10.66.0.5"], "bank", http=80)]
+        [
+            own,
+            thief,
+            named,
+            headless,
+            endpoint_slice("db", ["10.66.0.5"], "bank", http=80),
+            pod("db-0", "10.66.0.5", "bank"),
+        ]
     )
     at_pod = facts.update(
         [entry("aab", resolution="NONE", addresses=["10.66.0.5"], endpoints=[{"address": "10.66.0.66"}])]
@@ -168,6 +177,25 @@ def test_of_several_entries_the_oldest_counts_and_a_bad_one_disturbs_none() -> N
     )
     assert set(facts.views) == {"pay.example"}
     assert endpoints(facts, "pay.example")[0][0] == "10.66.0.2"
+
+
+def test_pods_are_looked_through_once_whatever_the_number_of_entries() -> None:
+    looked_at: list[str] = []
+
+    class Watched(Workload):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "namespace":
+                looked_at.append(name)
+            return super().__getattribute__(name)
+
+    selected = [entry(f"e{number}", workloadSelector={"labels": {"app": "pay"}}) for number in range(50)]
+    configurations = Registry().update(selected).configurations.values()
+    pods = {
+        ("other", f"p{n}"): Watched("other", f"p{n}", f"10.66.0.{n}", Labels(), "default", (), False, True)
+        for n in range(20)
+    }
+    assert len(entry_views(configurations, {}, pods, {}, Mesh())) == 50
+    assert len(looked_at) == 20
 
 
 async def test_calls_reach_the_endpoints(start_proxy: StartProxy, tmp_path: Path) -> None:

@@ -178,6 +178,19 @@ class ServiceView:
     service: Service
     endpoints: tuple[Endpoint, ...]
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it can be called: at its own addresses or, headless, at those of the pods behind it.
+
+        Of those only pods of its own namespace count. Whoever may write EndpointSlices writes any address into them,
+        and would have the calls to another's Service or pod.
+        """
+        if not self.service.headless:
+            return self.service.addresses
+        pods = (one.workload for one in self.endpoints)
+        own = (pod.address for pod in pods if pod and pod.namespace == self.service.namespace)
+        return tuple(dict.fromkeys(own))
+
     def identities(self, mesh: Mesh) -> tuple[str, ...]:
         """The SPIFFE IDs that may answer for this service; none if no endpoint proves its own."""
         workloads = (endpoint.workload for endpoint in self.endpoints)

@@ -32,7 +32,7 @@ def outbound_listeners(
     observation: Observation,
     revision: str = NO_POLICY,
 ) -> Iterator[listener_pb2.Listener]:
-    """The listeners of a service port: one at its address, or one at each endpoint of a headless service."""
+    """The listeners of a service port: one at its address, or one at each pod of a headless service."""
     for address, number in _addresses(view, port):
         name = f"{address}_{number}"
         listener = listener_pb2.Listener(
@@ -78,16 +78,16 @@ def detect(listener: listener_pb2.Listener) -> None:
 
 
 def _addresses(view: ServiceView, port: ServicePort) -> Iterator[tuple[str, int]]:
+    own = view.addresses
     if not view.service.headless:
-        for address in view.service.addresses:
+        for address in own:
             yield address, port.number
         return
-    seen: dict[tuple[str, int], None] = {}
-    for endpoint in view.endpoints:
-        number = endpoint.port(port.name)
+    pods = frozenset(own)
+    numbers = ((one.address, one.port(port.name)) for one in view.endpoints if one.address in pods)
+    for address, number in dict.fromkeys(numbers):
         if number is not None:
-            seen[endpoint.address, number] = None
-    yield from seen
+            yield address, number
 
 
 def _chains(

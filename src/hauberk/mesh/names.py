@@ -20,19 +20,20 @@ ANSWER_SECONDS = 30
 
 
 def dns_names(views: Iterable[ServiceView]) -> dict[str, tuple[str, ...]]:
-    """Full names → addresses: a service's own, or those of its endpoints, each of which may have a name too."""
+    """Full names → addresses: of services, and of the pods behind a headless one that have names too.
+
+    The names of Services, and of their pods, come before those of ServiceEntries.
+    """
     table: dict[str, tuple[str, ...]] = {}
-    for view in views:
-        service = view.service
-        if not service.headless:
-            table[service.host] = service.addresses
-            continue
-        addresses = tuple(dict.fromkeys(endpoint.address for endpoint in view.endpoints))
+    for view in sorted(views, key=lambda view: view.service.entry is not None):
+        addresses = view.addresses
         if addresses:
-            table[service.host] = addresses
+            table.setdefault(view.service.host, addresses)
+        if not view.service.headless:
+            continue
         for endpoint in view.endpoints:
-            if endpoint.hostname:
-                table[f"{endpoint.hostname}.{service.host}"] = (endpoint.address,)
+            if endpoint.hostname and endpoint.address in addresses:
+                table[f"{endpoint.hostname}.{view.service.host}"] = (endpoint.address,)
     return table
 
 

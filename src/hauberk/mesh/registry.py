@@ -165,7 +165,8 @@ class _Update:
         configurations: Mapping[ObjectKey, Configuration] = self._get("configurations")
         views: Mapping[str, ServiceView] = self._get("views")
         own = {host: view for host, view in views.items() if view.service.entry is None}
-        found = entry_views(configurations.values(), own, self._get("workloads"), self._old.mesh)
+        workloads, at = self._get("workloads"), self._get("workload_at")
+        found = entry_views(configurations.values(), own, workloads, at, self._old.mesh)
         for host in self._old.entry_hosts - found.keys():
             if host in views and host not in own:
                 self._set("views", host, None)

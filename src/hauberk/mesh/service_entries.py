@@ -11,7 +11,7 @@ import ipaddress
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hauberk.mesh.facts import (
     NETWORKING,
@@ -29,6 +29,7 @@ from hauberk.mesh.facts import (
 from hauberk.mesh.protocol import select_protocol
 
 Spec = Mapping[str, Any]
+Placed = TypeVar("Placed", Workload, Configuration)
 
 OWN_ADDRESSES = ipaddress.ip_network("240.240.0.0/16")
 """Where hosts without an address get one, as Istio gives them: no network routes it."""
@@ -41,6 +42,7 @@ def entry_views(
     configurations: Iterable[Configuration],
     services: Mapping[str, ServiceView],
     workloads: Mapping[Key, Workload],
+    workload_at: Mapping[str, Workload],
     mesh: Mesh,
 ) -> dict[str, ServiceView]:
     """A view for each host of the ServiceEntries that no Kubernetes Service has; of several the oldest counts.
@@ -54,19 +56,39 @@ def entry_views(
     entries = [one for one in told if one.kind == "ServiceEntry"]
     if not entries:
         return {}
-    taken = {view.service.address for view in services.values() if view.service.address}
-    context = _Context(services, workloads, [one for one in told if one.kind == "WorkloadEntry"], mesh, taken)
+    workload_entries = [one for one in told if one.kind == "WorkloadEntry"]
+    context = _Context(services, workloads, workload_at, workload_entries, mesh)
     found: dict[str, ServiceView] = {}
+    names = {_folded(host) for host in services}
     for entry in entries:
         try:
+            check_hosts(entry, mesh)
             made = list(context.views(entry))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             _log.error("mesh: ServiceEntry %s/%s has no effect: %r", entry.namespace, entry.name, error)
             continue
         for view in made:
-            if view.service.host not in services:
-                found.setdefault(view.service.host, view)
+            name = _folded(view.service.host)
+            if name not in names:
+                names.add(name)
+                found[view.service.host] = view
     return found
+
+
+def check_hosts(entry: Configuration, mesh: Mesh) -> None:
+    """Raises ValueError if an entry names what only another namespace may have under the mesh's domain.
+
+    Programs try every name under their namespace's domain and the mesh's first (`search` of resolv.conf), and names
+    of pods come and go: an entry there would stand in the place of others' names.
+    """
+    for host in entry.spec["hosts"]:
+        name = f".{_folded(host)}"
+        own = name.endswith(f".{entry.namespace}.svc.{mesh.cluster_domain}")
+        if name.endswith(f".{mesh.cluster_domain}") and not own:
+            raise ValueError(
+                f"expected hosts outside {mesh.cluster_domain} or under {entry.namespace}.svc.{mesh.cluster_domain}, "
+                f"found {host}: name it otherwise, or in the namespace whose name it is"
+            )
 
 
 class _Context:
@@ -76,28 +98,31 @@ class _Context:
         self,
         services: Mapping[str, ServiceView],
         workloads: Mapping[Key, Workload],
+        workload_at: Mapping[str, Workload],
         workload_entries: Sequence[Configuration],
         mesh: Mesh,
-        taken: set[str],
     ) -> None:
         self._services = services
-        self._workloads = workloads
-        self._at = {one.address: one for one in workloads.values() if one.address}
-        self._workload_entries = workload_entries
+        self._pods = _by_namespace(workloads.values())
+        self._at = workload_at
+        self._workload_entries = _by_namespace(workload_entries)
         self._mesh = mesh
-        self._taken = taken
+        self._of_services = {view.service.address for view in services.values() if view.service.address}
+        self._owners: dict[str, str] = {}
+        """Addresses of entries → the namespace that has it, which is that of the oldest."""
 
     def views(self, entry: Configuration) -> Iterator[ServiceView]:
         """The hosts of one entry, wildcards left out: they have no address to be called at."""
         spec = entry.spec
         ports = tuple(_port(one) for one in spec.get("ports") or ())
         told = [_single_address(one) for one in spec.get("addresses") or ()]
-        addresses = [one for one in told if one and one not in self._taken]
+        addresses = [one for one in told if one and self._may_have(entry.namespace, one)]
         follows = (spec.get("resolution") or "NONE") == "NONE"
         for host in spec["hosts"]:
             if "*" in host or (follows and not addresses):
                 continue
-            own = addresses or [self._allocate(f"{entry.namespace}/{entry.name}/{host}")]
+            own = addresses or [self._allocate(entry, host)]
+            self._owners.update(dict.fromkeys(own, entry.namespace))
             service = Service(
                 namespace=entry.namespace,
                 name=entry.name,
@@ -114,15 +139,25 @@ class _Context:
             endpoints = {(one.address, one.ports): one for one in found}
             yield ServiceView(service, tuple(endpoints[key] for key in sorted(endpoints)))
 
-    def _allocate(self, name: str) -> str:
-        """An address that follows from the name, so that it stays; the next free one if two names meet."""
+    def _may_have(self, namespace: str, address: str) -> bool:
+        """Whether it is neither a Service's, nor that of another namespace's pod or older entry."""
+        pod = self._at.get(address)
+        return (
+            address not in self._of_services
+            and (pod is None or pod.namespace == namespace)
+            and self._owners.get(address, namespace) == namespace
+        )
+
+    def _allocate(self, entry: Configuration, host: str) -> str:
+        """An address that follows from the names, so that it stays; the next free one if two meet."""
+        name = f"{entry.namespace}/{entry.name}/{host}"
         size = OWN_ADDRESSES.num_addresses
         first = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) % size
         for step in range(size):
             number = (first + step) % size
             address = str(OWN_ADDRESSES[number])
-            if 0 < number < size - 1 and address not in self._taken:
-                self._taken.add(address)
+            free = address not in self._owners and address not in self._of_services
+            if 0 < number < size - 1 and free:
                 return address
         raise ValueError(f"{OWN_ADDRESSES}: expected a free address, found all of them taken")
 
@@ -143,13 +178,11 @@ class _Context:
 
     def _selected(self, namespace: str, service: Service, internal: bool) -> Iterator[Endpoint]:
         """Pods and WorkloadEntries of the entry's namespace that have the labels."""
-        for pod in self._workloads.values():
-            if pod.namespace == namespace and pod.address and service.selector.matches(pod.labels):
+        for pod in self._pods.get(namespace, ()):
+            if pod.address and service.selector.matches(pod.labels):
                 ports = tuple((port.name, _pod_port(port, pod)) for port in service.ports)
                 yield Endpoint(pod.address, ports, pod.ready, "", "", pod if internal else None)
-        for one in self._workload_entries:
-            if one.namespace != namespace:
-                continue
+        for one in self._workload_entries.get(namespace, ()):
             try:
                 if service.selector.matches(Labels.of(one.spec.get("labels"))):
                     yield from list(self._endpoint(one, one.spec, service, internal))
@@ -223,9 +256,25 @@ def _pod_port(port: ServicePort, pod: Workload) -> int:
 
 
 def _single_address(told: str) -> str:
-    """The address of `10.0.0.1` or `10.0.0.1/32`; empty for IPv6 and for more than one address."""
+    """The address of `10.0.0.1` or `10.0.0.1/32`; empty for IPv6, for more than one, and for those of no one host."""
     network = ipaddress.ip_network(told, strict=False)
-    return str(network.network_address) if network.version == 4 and network.num_addresses == 1 else ""
+    if network.version != 4 or network.num_addresses != 1:
+        return ""
+    address = network.network_address
+    nobody = address.is_unspecified or address.is_loopback or address.is_link_local or address.is_multicast
+    return "" if nobody else str(address)
+
+
+def _folded(host: str) -> str:
+    """A name as resolvers compare names (RFC 4343)."""
+    return host.rstrip(".").lower()
+
+
+def _by_namespace(found: Iterable[Placed]) -> dict[str, list[Placed]]:
+    grouped: dict[str, list[Placed]] = {}
+    for one in found:
+        grouped.setdefault(one.namespace, []).append(one)
+    return grouped
 
 
 def _is_ipv4(text: str) -> bool:

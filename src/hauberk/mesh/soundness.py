@@ -18,6 +18,7 @@ from hauberk.mesh.gateways import check_servers
 from hauberk.mesh.locality import Caller, Locality, groups, priority_labels
 from hauberk.mesh.protocol import Protocol
 from hauberk.mesh.registry import NETWORKING, Configuration, Labels, Mesh, ObjectKey, Registry, ServicePort
+from hauberk.mesh.service_entries import check_hosts
 from hauberk.mesh.virtual_services import check_routes
 
 UNTRANSLATABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -131,4 +132,5 @@ _CHECKS: dict[tuple[str, str], Callable[[Configuration, Mesh], None]] = {
     (NETWORKING, "DestinationRule"): _destination_rule,
     (NETWORKING, "Gateway"): _gateway,
     (NETWORKING, "Sidecar"): _sidecar,
+    (NETWORKING, "ServiceEntry"): check_hosts,
 }

@@ -200,7 +200,7 @@ def _translation(inputs: Inputs, rule: DestinationRule, port: ServicePort) -> Tr
         service=inputs.view.service,
         port=port.number,
         gateway=MESH,
-        addresses=inputs.view.service.addresses or [one.address for one in inputs.view.endpoints],
+        addresses=inputs.view.addresses,
         client=inputs.client or Client("", Labels()),
         services={service.host: service for service in (*inputs.destinations, inputs.view.service)},
         rules={
