@@ -5,14 +5,17 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 import yaml
 
+from hauberk.cli.errors import CommandError
+from hauberk.cli.verbs.delete import delete_one, until_gone
 from hauberk.cli.verbs.get import Asked
 from hauberk.model import kinds
 from hauberk.store.client import ApiError, Event, ObjectList
+from hauberk.store.http_client import HttpClient
 
 Instance = Any
 """conftest's; a conftest cannot be imported by name here."""
@@ -38,6 +41,17 @@ metadata: {name: web, namespace: %(namespace)s}
 spec:
   selector: {app: web}
   ports: [{name: http, port: 80}]
+"""
+DATABASE = """apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: %(namespace)s}
+spec:
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers: [{name: db, image: host, command: [/bin/sleep, "60"]}]
 """
 BAD = """apiVersion: v1
 kind: Service
@@ -180,6 +194,47 @@ def test_delete(instance: Instance, namespace: str, tmp_path: Path) -> None:
     assert "not found" in instance.hauberk("delete", "svc/web", "-n", namespace, code=4).err
     instance.hauberk("delete", "svc/web", "-n", namespace, "--ignore-not-found")
     instance.hauberk("delete", "svc", "-n", namespace, code=2)
+
+
+@pytest.mark.parametrize("words", [("-f", "FILE"), ("svc/web",), ("svc", "web")])
+@pytest.mark.parametrize("choice", [("-l", "app=other"), ("--all",)])
+def test_what_chooses_among_a_kind_goes_with_a_kind_alone(
+    instance: Instance, namespace: str, tmp_path: Path, words: tuple[str, ...], choice: tuple[str, ...]
+) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(WEB % {"namespace": namespace})
+    instance.hauberk("apply", "-f", file)
+    given = [str(file) if word == "FILE" else word for word in words]
+    refused = instance.hauberk("delete", *given, *choice, "-n", namespace, code=2)
+    assert choice[0] in refused.err and "alone" in " ".join(refused.err.split())
+    assert "web" in instance.hauberk("get", "svc", "-n", namespace).out
+
+
+class Replaced:
+    """A control plane where a pod has come in the place of the deleted one before anybody looks."""
+
+    async def raw(self, method: str, _where: str, _body: Any) -> dict[str, Any]:
+        assert method == "DELETE"
+        return {"kind": "Pod", "metadata": {"name": "db-0", "uid": "old"}}
+
+    async def get(self, *_where: str) -> dict[str, Any]:
+        return {"kind": "Pod", "metadata": {"name": "db-0", "uid": "new"}}
+
+
+async def test_what_comes_in_the_place_of_the_deleted_is_not_waited_for() -> None:
+    client, target = cast(HttpClient, Replaced()), (kinds.POD, "bank", "db-0")
+    uid = await delete_one(client, target)
+    assert uid == "old"
+    await until_gone(client, [(target, uid)], 0.2)
+    with pytest.raises(CommandError, match="gone"):
+        await until_gone(client, [(target, "new")], 0.2)
+
+
+def test_a_pod_of_a_stateful_set_can_be_deleted(instance: Instance, namespace: str) -> None:
+    instance.hauberk("apply", "-f", "-", stdin=DATABASE % {"namespace": namespace})
+    instance.until("db-0", "get", "pods", "-n", namespace)
+    instance.hauberk("delete", "pod/db-0", "-n", namespace, "--timeout", "5")
+    instance.until("db-0", "get", "pods", "-n", namespace)
 
 
 @pytest.mark.parametrize(("strict", "code"), [(False, 0), (True, 1)])

@@ -13,10 +13,11 @@ from hauberk.cli.references import Reference, parse_references
 from hauberk.cli.tour import FILE_NAME
 from hauberk.model.kind import Kind
 from hauberk.store.client import ApiError
-from hauberk.store.http_client import HttpClient
+from hauberk.store.http_client import HttpClient, path
 
 Target = tuple[Kind, str | None, str]
 """Kind, namespace (None if it has none), name."""
+OPTIONS = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
 
 
 @click.command("delete")
@@ -57,6 +58,11 @@ async def command(
     """
     if bool(what) == bool(paths):
         raise click.UsageError("expected either KIND NAME or -f FILE")
+    if paths and (selector or everything):
+        raise click.UsageError(
+            f"{_chosen(selector)} goes with a kind, found it with -f, which deletes all that the files describe: "
+            f"use `hauberk delete KIND {_chosen(selector)}`, or -f alone"
+        )
     async with context.connect() as client:
         known = await served_kinds(client)
         where = namespace or client.connection.namespace
@@ -64,10 +70,14 @@ async def command(
             targets = _written(paths, known)
         else:
             targets = await _named(client, what, where, known, selector, everything)
-        missing = [target for target in targets if not await _delete(client, target)]
+        deleted = [(target, await delete_one(client, target)) for target in targets]
         if wait:
-            await _until_gone(client, targets, timeout)
-    return 0 if ignore_not_found or not missing else ExitCode.REFUSED
+            await until_gone(client, [(target, uid) for target, uid in deleted if uid is not None], timeout)
+    return 0 if ignore_not_found or all(uid is not None for _, uid in deleted) else ExitCode.REFUSED
+
+
+def _chosen(selector: str) -> str:
+    return "-l SELECTOR" if selector else "--all"
 
 
 def _written(paths: tuple[Path, ...], known: Kinds) -> list[Target]:
@@ -83,6 +93,11 @@ async def _named(
         kind = each.kind if isinstance(each, Reference) else each
         within = where if kind.namespaced else None
         if isinstance(each, Reference):
+            if selector or everything:
+                raise click.UsageError(
+                    f"expected a kind alone with {_chosen(selector)}, found the name {each.name} too: "
+                    "leave one of them out"
+                )
             targets.append((kind, within, each.name))
         elif not selector and not everything:
             raise click.UsageError(f"expected a name after {what[0]}, or -l SELECTOR, or --all")
@@ -92,35 +107,38 @@ async def _named(
     return targets
 
 
-async def _delete(client: HttpClient, target: Target) -> bool:
-    """Whether it was there."""
+async def delete_one(client: HttpClient, target: Target) -> str | None:
+    """The UID of what was deleted; None if it was not there."""
     kind, namespace, name = target
     label = f"{kind.singular}{f'.{kind.group}' if kind.group else ''}/{name}"
     try:
-        await client.delete(kind, namespace, name)
+        answer = await client.raw("DELETE", path(kind, namespace, name), OPTIONS)
     except ApiError as error:
         if error.code != 404:
             raise
         click.echo(f"{label} not found", err=True)
-        return False
+        return None
     click.echo(f"{label} deleted")
-    return True
+    told = answer["details"] if answer["kind"] == "Status" else answer["metadata"]
+    return str(told["uid"])
 
 
-async def _until_gone(client: HttpClient, targets: list[Target], seconds: float) -> None:
-    left = list(targets)
+async def until_gone(client: HttpClient, deleted: list[tuple[Target, str]], seconds: float) -> None:
+    """Returns when none of them is there; what has come in the place of one, under its name, has another UID."""
+    left = list(deleted)
 
     async def gone() -> bool:
         while left:
-            kind, namespace, name = left[0]
+            (kind, namespace, name), uid = left[0]
             try:
-                await client.get(kind, namespace, name)
+                found = await client.get(kind, namespace, name)
             except ApiError as error:
                 if error.code != 404:
                     raise
-                del left[0]
             else:
-                return False
+                if found["metadata"]["uid"] == uid:
+                    return False
+            del left[0]
         return True
 
     await wait_for(
