@@ -259,13 +259,18 @@ def breakers(edge: Edge, authorities: dict[str, Path]) -> Edge:
 
 
 def test_a_host_that_fails_is_put_aside_and_tried_again(breakers: Edge, authorities: dict[str, Path]) -> None:
+    failures = [time.monotonic()]
+
     def status() -> int:
-        return breakers.answer("/flaky", host="shop.example", port=443, ca=authorities["shop"])[0]
+        found = breakers.answer("/flaky", host="shop.example", port=443, ca=authorities["shop"])[0]
+        if found == 503:
+            failures.append(time.monotonic())
+        return found
 
     wait_until(lambda: {status() for _ in range(20)} == {200}, 10, "the bad one is put aside")
-    began = time.monotonic()
     wait_until(lambda: status() == 503, 15, "it is tried again")
-    assert time.monotonic() - began > 1, "it was put aside for four seconds"
+    # On a busy machine the twenty requests take most of the four seconds: they began with the failure before them.
+    assert failures[-1] - failures[-2] > 1, "it was put aside for four seconds"
     wait_until(lambda: {status() for _ in range(20)} == {200}, 10, "it is put aside again")
 
 

@@ -171,10 +171,10 @@ def test_objects_that_make_no_sense_disturb_no_other() -> None:
     worse["metadata"]["name"] = "worse"
     worse["spec"]["listeners"] = [{"name": "a"}]
     converted = convert(Registry().update([gateway(80), good, bad, worse]))
-    assert [one.name for one in converted.virtual_services] == ["route~httproute~0"]
+    assert [one.name for one in converted.virtual_services] == ["route~httproute~0~http"]
     statuses = {one.name: one.parents[0].conditions[0] for one in converted.statuses}
     assert (statuses["route"].status, statuses["bad"].reason) == (True, "UnsupportedValue")
-    assert [len(one.spec["servers"]) for one in converted.gateways] == [1, 0]
+    assert [one.name for one in converted.gateways] == ["edge~http~gateway-api"]
 
 
 def test_a_route_of_a_service_is_the_mesh() -> None:

@@ -22,6 +22,7 @@ from hauberk.mesh.gateway_listeners import (
     is_ours,
 )
 from hauberk.mesh.gateway_status import Condition, RouteParent, RouteStatus, Spec
+from hauberk.mesh.hosts import host_matches, narrower_host
 from hauberk.mesh.reference_grants import granted
 from hauberk.mesh.registry import GATEWAY_API, NETWORKING, Configuration, Key, Labels, Registry, host_of
 from hauberk.model.kubernetes.meta import LabelSelector
@@ -59,9 +60,8 @@ def convert(registry: Registry) -> Converted:
             made, status = _convert_route(route, registry, gateways)
             virtual_services += made
             statuses.append(status)
-    return Converted(
-        tuple(virtual_services), tuple(_gateway(one) for one in checked), tuple(checked), tuple(statuses)
-    )
+    derived = (_gateway(one, listener) for one in checked for listener in one.listeners if listener.served)
+    return Converted(tuple(virtual_services), tuple(derived), tuple(checked), tuple(statuses))
 
 
 def _checked(gateway: Configuration, registry: Registry) -> CheckedGateway:
@@ -98,29 +98,26 @@ def _convert_route(
         )
 
 
-def _gateway(checked: CheckedGateway) -> Configuration:
-    servers = []
-    for listener in checked.listeners:
-        if not listener.served:
-            continue
-        spec = listener.spec
-        told: dict[str, Any] = {
-            "name": listener.name,
-            "port": {"number": spec["port"], "protocol": spec["protocol"], "name": listener.name},
-            "hosts": [f"*/{spec.get('hostname') or '*'}"],
-        }
-        if listener.certificate is not None:
-            told["tls"] = {"mode": "SIMPLE", "secret": listener.certificate}
-        elif spec.get("tls") is not None:
-            told["tls"] = {"mode": "PASSTHROUGH"}
-        servers.append(told)
+def _gateway(checked: CheckedGateway, listener: Listener) -> Configuration:
+    """A Gateway of Istio's for each listener, so that a route is bound to those that admit it and to no other."""
+    spec = listener.spec
+    server: dict[str, Any] = {
+        "name": listener.name,
+        "port": {"number": spec["port"], "protocol": spec["protocol"], "name": listener.name},
+        "hosts": [f"*/{listener.host}"],
+        "reserved": checked.reserved(listener),
+    }
+    if listener.certificate is not None:
+        server["tls"] = {"mode": "SIMPLE", "secret": listener.certificate}
+    elif spec.get("tls") is not None:
+        server["tls"] = {"mode": "PASSTHROUGH"}
     gateway = checked.gateway
-    spec = {"selector": {GATEWAY_NAME_LABEL: gateway.name}, "servers": servers}
-    return _derived(gateway, "Gateway", _gateway_name(gateway.name), spec)
+    derived = {"selector": {GATEWAY_NAME_LABEL: gateway.name}, "servers": [server]}
+    return _derived(gateway, "Gateway", _gateway_name(gateway.name, listener), derived)
 
 
-def _gateway_name(name: str) -> str:
-    return f"{name}{_DERIVED}"
+def _gateway_name(name: str, listener: Listener) -> str:
+    return f"{name}~{listener.name}{_DERIVED}"
 
 
 def _derived(source: Configuration, kind: str, name: str, spec: Spec) -> Configuration:
@@ -160,9 +157,9 @@ class _Route:
         for index, parent in enumerate(self._route.spec.get("parentRefs") or ()):
             if self._is_anothers(parent):
                 continue
-            spec, accepted, listeners = self._attach(parent, body)
-            if spec is not None:
-                name = f"{self._route.name}~{self._route.kind.lower()}~{index}"
+            specs, accepted, listeners = self._attach(parent, body)
+            for suffix, spec in specs.items():
+                name = f"{self._route.name}~{self._route.kind.lower()}~{index}{suffix}"
                 made.append(_derived(self._route, "VirtualService", name, spec))
             parents.append(RouteParent(parent, (accepted, resolved), listeners))
         route = self._route
@@ -177,14 +174,16 @@ class _Route:
 
     def _attach(
         self, parent: Spec, body: Spec
-    ) -> tuple[Spec | None, Condition, tuple[tuple[str, str, str], ...]]:
+    ) -> tuple[dict[str, Spec], Condition, tuple[tuple[str, str, str], ...]]:
+        """The VirtualServices that serve the route there, by the ends of their names, and where that is."""
         namespace = parent.get("namespace") or self._route.namespace
         if parent.get("kind", "Gateway") == "Service":
-            return *self._attach_to_service(parent, namespace, body), ()
+            spec, accepted = self._attach_to_service(parent, namespace, body)
+            return {} if spec is None else {"": spec}, accepted, ()
         checked = self._gateways.get((namespace, parent["name"]))
         if checked is None:
             refused = _refused("NoMatchingParent", f"there is no Gateway {namespace}/{parent['name']}")
-            return None, refused, ()
+            return {}, refused, ()
         listeners = [
             one
             for one in checked.listeners
@@ -192,31 +191,37 @@ class _Route:
             and parent.get("port") in (None, one.spec["port"])
         ]
         if not listeners:
-            return None, _refused("NoMatchingParent", "the Gateway has no such listener"), ()
+            return {}, _refused("NoMatchingParent", "the Gateway has no such listener"), ()
         admitting = [one for one in listeners if self._admitted(one, namespace)]
         if not admitting:
             message = "no listener admits routes of this kind and namespace"
-            return None, _refused("NotAllowedByListeners", message), ()
-        shared = {one.name: self._shared_hosts(one) for one in admitting}
+            return {}, _refused("NotAllowedByListeners", message), ()
+        shared = {one.name: self._shared_hosts(one, checked) for one in admitting}
         attached = [one for one in admitting if shared[one.name]]
         if not attached:
-            message = "no hostname is one of a listener's"
-            return None, _refused("NoMatchingListenerHostname", message), ()
-        spec = {
-            "hosts": list(dict.fromkeys(host for one in attached for host in shared[one.name])),
-            "gateways": [f"{namespace}/{_gateway_name(parent['name'])}"],
-            **body,
+            message = "no hostname is one of a listener's, or it is one of a listener that is closer to it"
+            return {}, _refused("NoMatchingListenerHostname", message), ()
+        specs: dict[str, Spec] = {
+            f"~{one.name}": {
+                "hosts": shared[one.name],
+                "gateways": [f"{namespace}/{_gateway_name(parent['name'], one)}"],
+                **_for_server_names(body, shared[one.name]),
+            }
+            for one in attached
         }
-        if len(attached) < len(checked.listeners):
-            spec = _at_ports(spec, list(dict.fromkeys(one.spec["port"] for one in attached)))
         names = tuple((namespace, parent["name"], one.name) for one in attached)
-        return spec, Condition("Accepted", True, "Accepted", "the route is served"), names
+        return specs, Condition("Accepted", True, "Accepted", "the route is served"), names
 
-    def _shared_hosts(self, listener: Listener) -> list[str]:
-        """The host names that both the route and the listener are for."""
+    def _shared_hosts(self, listener: Listener, checked: CheckedGateway) -> list[str]:
+        """The host names that both the route and the listener are for, and no narrower listener of the port."""
         told = self._route.spec.get("hostnames") or ("*",)
-        found = (_narrower(one, listener.spec.get("hostname") or "*") for one in told)
-        return [one for one in found if one is not None]
+        found = (narrower_host(one.lower(), listener.host) for one in told)
+        others = checked.reserved(listener)
+        return list(
+            dict.fromkeys(
+                one for one in found if one and not any(host_matches(other, one) for other in others)
+            )
+        )
 
     def _attach_to_service(self, parent: Spec, namespace: str, body: Spec) -> tuple[Spec | None, Condition]:
         host = host_of(parent["name"], namespace, self._registry.mesh)
@@ -358,17 +363,12 @@ def _refused(reason: str, message: str) -> Condition:
     return Condition("Accepted", False, reason, message)
 
 
-def _narrower(route: str, listener: str) -> str | None:
-    """The narrower of two hostnames that overlap, one of which may be a wildcard."""
-    if listener in {"*", route}:
-        return route
-    if route == "*":
-        return listener
-    if listener.startswith("*.") and route.endswith(listener[1:]):
-        return route
-    if route.startswith("*.") and listener.endswith(route[1:]):
-        return listener
-    return None
+def _for_server_names(spec: Spec, names: Sequence[str]) -> dict[str, Any]:
+    """The same, its TLS routes for these server names."""
+    made = dict(spec)
+    if "tls" in made:
+        made["tls"] = [{**route, "match": [{"sniHosts": list(names)}]} for route in made["tls"]]
+    return made
 
 
 def _at_ports(spec: Spec, ports: Sequence[int]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hauberk.mesh.gateway_status import (
     RouteStatus,
     Spec,
 )
+from hauberk.mesh.hosts import host_matches
 from hauberk.mesh.reference_grants import granted
 from hauberk.mesh.registry import GATEWAY_API, Configuration, Key, Registry
 from hauberk.model.credential import Credential
@@ -49,6 +50,11 @@ class Listener:
         return str(self.spec.get("name", ""))
 
     @property
+    def host(self) -> str:
+        """The host name, perhaps a wildcard, that it is for; `*` for any."""
+        return str(self.spec.get("hostname") or "*").lower()
+
+    @property
     def served(self) -> bool:
         return self.accepted.status and not self.conflicted.status and self._usable
 
@@ -64,6 +70,20 @@ class CheckedGateway:
 
     gateway: Configuration
     listeners: tuple[Listener, ...]
+
+    def reserved(self, listener: Listener) -> tuple[str, ...]:
+        """The names among a listener's that narrower ones of its port have, even such as cannot be served now.
+
+        A host is its most specific listener's alone (Gateway API, "Listener isolation").
+        """
+        return tuple(
+            other.host
+            for other in self.listeners
+            if other.spec["port"] == listener.spec["port"]
+            and not other.conflicted.status
+            and other.host != listener.host
+            and host_matches(listener.host, other.host)
+        )
 
 
 def is_ours(gateway: Configuration, registry: Registry) -> bool:

@@ -53,6 +53,8 @@ class Server:
     """Namespace (`*` for any) and host pattern."""
     tls: Mapping[str, Any] = field(default_factory=dict)
     secrets: ServerSecrets | None = None
+    reserved: tuple[str, ...] = ()
+    """Host names that are another listener's of the Gateway API, though a wildcard of this one covers them."""
 
     @property
     def route_name(self) -> str:
@@ -188,6 +190,7 @@ def _server(gateway: Configuration, index: int, told: Mapping[str, Any], inputs:
         protocol=str(port.get("protocol") or "HTTP").upper(),
         hosts=tuple(_server_host(host, gateway.namespace) for host in told.get("hosts") or ("*",)),
         tls=security,
+        reserved=tuple(told.get("reserved") or ()),
     )
     if not server.shows_secret:
         return server
@@ -314,6 +317,8 @@ def _routes(name: str, servers: Sequence[Server], inputs: GatewayInputs) -> rout
                     routes.setdefault(host, []).extend(http_routes(virtual, context))
                     if server.tls.get("httpsRedirect"):
                         redirected.add(host)
+        for host in server.reserved:
+            routes.setdefault(host, [])
         if server.tls.get("httpsRedirect"):
             for _, host in server.hosts:
                 routes.setdefault(host, [])

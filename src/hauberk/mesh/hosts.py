@@ -17,3 +17,10 @@ def host_matches(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
         return host.endswith(pattern[1:])
     return pattern == host
+
+
+def narrower_host(one: str, other: str) -> str | None:
+    """What two host names, perhaps wildcards, have in common: the narrower of both, None if they share nothing."""
+    if host_matches(one, other):
+        return other
+    return one if host_matches(other, one) else None
