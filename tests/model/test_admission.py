@@ -133,6 +133,12 @@ kind: Job
 metadata: {name: web}
 spec: {template: {spec: {restartPolicy: Never, containers: [{name: web, image: host}]}}}
 """
+LEASE = """
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: web}
+spec: {leaseDurationSeconds: 40}
+"""
 ROLE = """
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -151,6 +157,7 @@ BASES = [
     PEER,
     HTTP_ROUTE,
     JOB,
+    LEASE,
     ROLE,
 ]
 
@@ -293,6 +300,44 @@ def test_right_objects_are_accepted(text: str) -> None:
 def test_wrong_objects_are_refused_at_the_field(base: str, before: str, after: str, field: str) -> None:
     assert before in base
     found = check(base.replace(before, after, 1))
+    assert field in {error.field for error in found}, found
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31), -1])
+@pytest.mark.parametrize(
+    ("base", "field"),
+    [
+        (POD, "spec.terminationGracePeriodSeconds"),
+        (POD, "spec.activeDeadlineSeconds"),
+        (POD, "spec.securityContext.runAsUser"),
+        (POD, "spec.securityContext.fsGroup"),
+        (POD, "spec.containers[0].livenessProbe.periodSeconds"),
+        (POD, "spec.containers[0].livenessProbe.timeoutSeconds"),
+        (POD, "spec.containers[0].livenessProbe.initialDelaySeconds"),
+        (POD, "spec.containers[0].livenessProbe.terminationGracePeriodSeconds"),
+        (POD, "spec.volumes[0].secret.defaultMode"),
+        (DEPLOYMENT, "spec.replicas"),
+        (DEPLOYMENT, "spec.minReadySeconds"),
+        (DEPLOYMENT, "spec.progressDeadlineSeconds"),
+        (DEPLOYMENT, "spec.revisionHistoryLimit"),
+        (JOB, "spec.backoffLimit"),
+        (JOB, "spec.parallelism"),
+        (JOB, "spec.completions"),
+        (JOB, "spec.activeDeadlineSeconds"),
+        (JOB, "spec.ttlSecondsAfterFinished"),
+        (LEASE, "spec.leaseDurationSeconds"),
+    ],
+)
+def test_numbers_have_bounds(base: str, field: str, number: int) -> None:
+    obj = yaml.safe_load(base)
+    at: Any = obj
+    *names, last = field.replace("[0]", ".0").split(".")
+    for name in names:
+        at = at[int(name)] if name.isdecimal() else at.setdefault(name, {})
+    at[last] = number
+    kind = kinds.by_gvk(obj["apiVersion"], obj["kind"])
+    assert kind is not None
+    found = accept(kind, obj)
     assert field in {error.field for error in found}, found
 
 

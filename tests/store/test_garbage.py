@@ -9,6 +9,9 @@ from hauberk.model.kind import Kind
 from hauberk.model.kinds import CONFIG_MAP, NAMESPACE, POD, SECRET
 from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
+from hauberk.store.options import Options
+from hauberk.store.server import ApiServer
+from hauberk.store.storage import Write
 
 
 def config_map(name: str, owner: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
@@ -120,3 +123,74 @@ async def test_a_pod_has_time_to_end_if_a_node_runs_it(client: HttpClient) -> No
     assert (await client.get(POD, "default", "running"))["metadata"]["deletionGracePeriodSeconds"] == 5
     await client.delete(POD, "default", "running", uid=metadata["uid"], grace_period_seconds=0)
     await gone(client, POD, "default", "running")
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    spec = {"nodeName": "node", "containers": [{"name": "a", "image": "host"}], **spec}
+    return {"metadata": {"name": name, "namespace": "doomed"}, "spec": spec}
+
+
+async def stored_before_admission_refused_it(server: ApiServer, name: str, **spec: Any) -> None:
+    """A pod as an older version of this program took it."""
+    made = await server.objects.create(POD, "doomed", pod(name), Options())
+    metadata = {**made.object["metadata"], "finalizers": ["example.com/hold"]}
+    old = {**made.object, "metadata": metadata, "spec": {**made.object["spec"], **spec}}
+    await server.storage.write(Write(made.key, old, made))
+
+
+@pytest.mark.parametrize("grace", [10**12, 2**63 - 1, -(2**63)])
+async def test_no_grace_period_ends_the_server(client: HttpClient, server: ApiServer, grace: int) -> None:
+    await client.create(NAMESPACE, {"metadata": {"name": "doomed"}})
+    refused = pod("refused", terminationGracePeriodSeconds=grace)
+    with pytest.raises(ApiError, match="terminationGracePeriodSeconds"):
+        await client.create(POD, refused)
+    await stored_before_admission_refused_it(server, "old", terminationGracePeriodSeconds=grace)
+    await client.delete(NAMESPACE, None, "doomed")
+    async with asyncio.timeout(10):
+        async for event in client.watch(POD, "doomed", resource_version="0"):
+            if (found := event.object["metadata"]).get("deletionTimestamp"):
+                break
+    assert 0 <= found["deletionGracePeriodSeconds"] < 2**31
+
+
+async def test_deletion_takes_any_grace_period(client: HttpClient) -> None:
+    await client.create(NAMESPACE, {"metadata": {"name": "doomed"}})
+    await client.create(POD, pod("a"))
+    await client.delete(POD, "doomed", "a", grace_period_seconds=10**12)
+    assert (await client.get(POD, "doomed", "a"))["metadata"]["deletionGracePeriodSeconds"] == 2**31 - 1
+
+
+@pytest.mark.parametrize("error", [OverflowError, ApiError(413, "RequestEntityTooLarge", "secret")])
+async def test_an_object_that_cannot_be_deleted_holds_up_no_other(
+    client: HttpClient,
+    server: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    """Neither in its namespace nor among the dependents of what is gone, and it is said which one it is."""
+    await client.create(NAMESPACE, {"metadata": {"name": "doomed"}})
+    owner = await client.create(CONFIG_MAP, config_map("owner"))
+    for name in ("bad", "good"):
+        await client.create(POD, pod(name, nodeName=""))
+        await client.create(CONFIG_MAP, config_map(name, owner))
+    delete = server.objects.delete
+
+    async def deleting(kind: Kind, namespace: str, name: str, options: Any) -> Any:
+        if name == "bad":
+            raise error
+        return await delete(kind, namespace, name, options)
+
+    monkeypatch.setattr(server.objects, "delete", deleting)
+    await client.delete(NAMESPACE, None, "doomed")
+    await client.delete(CONFIG_MAP, "default", "owner")
+    await gone(client, POD, "doomed", "good")
+    await gone(client, CONFIG_MAP, "default", "good")
+    assert "namespaces: pods/doomed/bad" in caplog.text
+    assert "garbage collection: configmaps/default/bad" in caplog.text
+    assert "secret" not in caplog.text
+    monkeypatch.undo()
+    await client.create(CONFIG_MAP, config_map("another"))
+    await client.delete(CONFIG_MAP, "default", "another")  # wakes both
+    await gone(client, POD, "doomed", "bad")
+    await gone(client, CONFIG_MAP, "default", "bad")

@@ -97,6 +97,13 @@ Duration = Annotated[str, Meta(extra_json_schema={"format": "duration"})]
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""A number of things, of seconds among them, or a user's ID: what is reckoned from it stays a number or a date."""
+
+PositiveCount = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+FileMode = Annotated[int, Meta(ge=0, le=0o777)]
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from hauberk.model.kind import Kind, Object
@@ -13,6 +13,7 @@ from hauberk.store.objects import Objects
 from hauberk.store.options import DeleteOptions, Options
 from hauberk.store.registry import resource_name
 from hauberk.store.storage import Change, Stored
+from hauberk.store.turn import turn
 
 SWEEP_SECONDS = 30.0
 RETRY_SECONDS = 1.0
@@ -48,18 +49,23 @@ class GarbageCollector:
         dependents = self._dependents()
         for kind, seen in list(self._everything()):
             stored = self._objects.storage.get(seen.key)
-            if stored is None:
-                continue
-            metadata = stored.object["metadata"]
-            finalizers = metadata.get("finalizers") or ()
-            if metadata.get("deletionTimestamp") and ORPHAN in finalizers:
-                await self._orphan(kind, stored, dependents.get(metadata["uid"], []))
-            elif metadata.get("deletionTimestamp") and FOREGROUND in finalizers:
-                await self._delete_in_front(kind, stored, dependents.get(metadata["uid"], []))
-            elif metadata.get("deletionTimestamp") and FINALIZER in finalizers:
-                await self._delete_kind(kind, stored)
-            elif owners := metadata.get("ownerReferences"):
-                await self._collect(kind, stored, owners)
+            if stored is not None:
+                with turn("garbage collection", stored):
+                    await self._look(kind, stored, dependents)
+
+    async def _look(
+        self, kind: Kind, stored: Stored, dependents: Mapping[str, list[tuple[Kind, Stored]]]
+    ) -> None:
+        metadata = stored.object["metadata"]
+        finalizers = metadata.get("finalizers") or ()
+        if metadata.get("deletionTimestamp") and ORPHAN in finalizers:
+            await self._orphan(kind, stored, dependents.get(metadata["uid"], []))
+        elif metadata.get("deletionTimestamp") and FOREGROUND in finalizers:
+            await self._delete_in_front(kind, stored, dependents.get(metadata["uid"], []))
+        elif metadata.get("deletionTimestamp") and FINALIZER in finalizers:
+            await self._delete_kind(kind, stored)
+        elif owners := metadata.get("ownerReferences"):
+            await self._collect(kind, stored, owners)
 
     def _hear(self, change: Change) -> None:
         metadata = change.last.object.get("metadata") or {}
@@ -109,7 +115,8 @@ class GarbageCollector:
             )
             blocking = blocking or bool(reference.get("blockOwnerDeletion"))
             if not dependent.object["metadata"].get("deletionTimestamp"):
-                await self._delete(dependent_kind, dependent, "Foreground")
+                with turn("garbage collection", dependent):
+                    await self._delete(dependent_kind, dependent, "Foreground")
         if not blocking:
             await self._drop_finalizer(kind, owner, FOREGROUND)
 
@@ -118,7 +125,8 @@ class GarbageCollector:
         own = self._objects.registry.by_resource(definition.key.name)
         for stored in list(self._objects.storage.objects(definition.key.name)) if own else ():
             if own and not stored.object["metadata"].get("deletionTimestamp"):
-                await self._delete(own, stored, "Background")
+                with turn("garbage collection", stored):
+                    await self._delete(own, stored, "Background")
         if not self._objects.storage.objects(definition.key.name):
             await self._drop_finalizer(kind, definition, FINALIZER)
 

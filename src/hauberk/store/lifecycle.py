@@ -13,6 +13,8 @@ from hauberk.store import status
 from hauberk.store.options import DeleteOptions
 
 GRACE_SECONDS = 30
+MOST_GRACE_SECONDS = 2**31 - 1
+"""Whatever was asked for: a date must stay one (admission refuses more, but has not always)."""
 SYSTEM_METADATA = (
     "uid",
     "creationTimestamp",
@@ -161,8 +163,10 @@ def _grace(kind: Kind, obj: Object, options: DeleteOptions) -> int:
     if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
         return 0
     if options.grace_period_seconds is not None:
-        return max(0, options.grace_period_seconds)
-    return int(spec.get("terminationGracePeriodSeconds", GRACE_SECONDS))
+        asked = options.grace_period_seconds
+    else:
+        asked = spec.get("terminationGracePeriodSeconds", GRACE_SECONDS)
+    return int(min(max(0, asked), MOST_GRACE_SECONDS))
 
 
 def timestamp(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from hauberk.store.objects import Objects
 from hauberk.store.options import DeleteOptions, Options
 from hauberk.store.registry import resource_name
 from hauberk.store.storage import Change, Stored
+from hauberk.store.turn import turn
 
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 30.0
@@ -44,10 +45,11 @@ class NamespaceLifecycle:
         kind = self._kind("v1", "Namespace")
         waiting = False
         for stored in list(self._objects.storage.objects(resource_name(kind))):
-            if stored.object["metadata"].get("deletionTimestamp"):
-                waiting = not await self._end(kind, stored) or waiting
-            else:
-                await self._default_account(stored.key.name)
+            with turn("namespaces", stored):
+                if stored.object["metadata"].get("deletionTimestamp"):
+                    waiting = not await self._end(kind, stored) or waiting
+                else:
+                    await self._default_account(stored.key.name)
         return waiting
 
     def _hear(self, change: Change) -> None:
@@ -81,7 +83,8 @@ class NamespaceLifecycle:
             for stored in list(self._objects.storage.objects(resource.name, namespace.key.name)):
                 left += 1
                 if not stored.object["metadata"].get("deletionTimestamp"):
-                    await self._delete(resource.preferred, stored)
+                    with turn("namespaces", stored):
+                        await self._delete(resource.preferred, stored)
         if left and any(
             self._objects.storage.objects(resource.name, namespace.key.name)
             for resource in self._objects.registry.resources()

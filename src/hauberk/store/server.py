@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from aiohttp import web
 
+from hauberk import fault
 from hauberk.model.kind import Kind, Object
 from hauberk.store import node_authorization, reviews, status
 from hauberk.store.answers import json_answer
@@ -185,18 +186,9 @@ def _fault(request: web.Request, error: Exception) -> ApiError:
 
     Neither says what the request held: the log has types and places of the program alone.
     """
-    fault = secrets.token_hex(8)
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/hauberk/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    kind = type(error).__name__
-    log.error(
-        "fault %s: %s at %s: %s", fault, request.method, request.path, " < ".join([kind, *places[::-1]])
-    )
-    return status.internal(f"fault {fault}; please report it with what the log of hauberkd says of it")
+    identifier = secrets.token_hex(8)
+    log.error("fault %s: %s at %s: %s", identifier, request.method, request.path, fault.described(error))
+    return status.internal(f"fault {identifier}; please report it with what the log of hauberkd says of it")
 
 
 def _quoted(warning: str) -> str:

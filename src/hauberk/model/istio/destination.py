@@ -29,7 +29,7 @@ class TcpKeepalive(MeshStruct, frozen=True):
 class TcpSettings(MeshStruct, frozen=True):
     """Limits of connections."""
 
-    max_connections: int | None = None
+    max_connections: Count | None = None
     connect_timeout: Duration | None = None
     tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: Duration | None = None
@@ -46,14 +46,14 @@ class Http2KeepAlive(MeshStruct, frozen=True):
 class HttpSettings(MeshStruct, frozen=True):
     """Limits of requests."""
 
-    http1_max_pending_requests: int | None = None
-    http2_max_requests: int | None = None
-    max_requests_per_connection: int | None = None
-    max_retries: int | None = None
+    http1_max_pending_requests: Count | None = None
+    http2_max_requests: Count | None = None
+    max_requests_per_connection: Count | None = None
+    max_retries: Count | None = None
     idle_timeout: Duration | None = None
     h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None = None
     use_client_protocol: bool | None = None
-    max_concurrent_streams: int | None = None
+    max_concurrent_streams: Count | None = None
     http2_keep_alive: Http2KeepAlive | None = None
 
 
@@ -83,13 +83,13 @@ class HttpCookie(MeshStruct, frozen=True):
 class RingHash(MeshStruct, frozen=True):
     """Ring of hashes."""
 
-    minimum_ring_size: Annotated[int, Meta(ge=0)] | None = None
+    minimum_ring_size: Annotated[int, Meta(ge=0, le=8_388_608)] | None = None
 
 
 class Maglev(MeshStruct, frozen=True):
     """Maglev's table."""
 
-    table_size: Annotated[int, Meta(ge=0)] | None = None
+    table_size: Annotated[int, Meta(ge=0, le=5_000_011)] | None = None
 
 
 class ConsistentHash(MeshStruct, frozen=True):
@@ -101,7 +101,7 @@ class ConsistentHash(MeshStruct, frozen=True):
     http_query_parameter_name: str | None = None
     ring_hash: RingHash | None = None
     maglev: Maglev | None = None
-    minimum_ring_size: Annotated[int, Meta(ge=0)] | None = None
+    minimum_ring_size: Annotated[int, Meta(ge=0, le=8_388_608)] | None = None
 
 
 class LocalityDistribution(MeshStruct, frozen=True):
@@ -133,7 +133,7 @@ class ZoneAwareSettings(MeshStruct, frozen=True):
     enabled: bool | None = None
     failover: tuple[LocalityFailover, ...] = ()
     failover_priority: tuple[str, ...] = ()
-    min_cluster_size: Annotated[int, Meta(ge=1)] | None = None
+    min_cluster_size: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
 
 
 class Warmup(MeshStruct, frozen=True):
@@ -161,7 +161,7 @@ class LoadBalancer(MeshStruct, frozen=True):
 class OutlierDetection(MeshStruct, frozen=True):
     """Leaves out endpoints that fail."""
 
-    consecutive_errors: int | None = None
+    consecutive_errors: Count | None = None
     consecutive_gateway_errors: Count | None = None
     consecutive5xx_errors: Count | None = field(name="consecutive5xxErrors", default=None)
     consecutive_local_origin_failures: Count | None = None

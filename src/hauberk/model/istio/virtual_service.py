@@ -9,7 +9,7 @@ from hauberk.model.kubernetes.meta import ObjectMeta
 from hauberk.model.struct import Bytes, Duration, MeshStruct, doc
 
 Strings = tuple[str, ...]
-Weight = Annotated[int, Meta(ge=0)]
+Weight = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class StringMatch(MeshStruct, frozen=True):
@@ -130,7 +130,7 @@ class Rewrite(MeshStruct, frozen=True):
 class Retries(MeshStruct, frozen=True):
     """When and how often a request is tried again."""
 
-    attempts: Annotated[int, Meta(ge=0)] | None = None
+    attempts: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     per_try_timeout: Duration | None = None
     retry_on: Annotated[str | None, doc("Envoy's retry conditions, divided by commas.")] = None
     retry_remote_localities: bool | None = None

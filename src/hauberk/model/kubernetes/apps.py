@@ -2,12 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
-
 from hauberk.model.kubernetes.meta import LabelSelector, ObjectMeta
 from hauberk.model.kubernetes.pod import PodTemplateSpec
 from hauberk.model.kubernetes.volume_claim import PersistentVolumeClaim
-from hauberk.model.struct import ATOMIC, RETAIN_KEYS, IntOrString, KubernetesStruct, Time, doc, merged_by
+from hauberk.model.struct import (
+    ATOMIC,
+    RETAIN_KEYS,
+    Count,
+    IntOrString,
+    KubernetesStruct,
+    PositiveCount,
+    Time,
+    doc,
+    merged_by,
+)
 
 
 class RollingUpdateDeployment(KubernetesStruct, frozen=True):
@@ -33,17 +41,13 @@ class DeploymentSpec(KubernetesStruct, frozen=True):
 
     selector: Annotated[LabelSelector, doc("Which pods belong to the deployment; cannot be changed.")]
     template: Annotated[PodTemplateSpec, doc("The pod to make.")]
-    min_ready_seconds: Annotated[
-        Annotated[int, Meta(ge=0)] | None, doc("Seconds that a pod must be ready to count.")
-    ] = None
+    min_ready_seconds: Annotated[Count | None, doc("Seconds that a pod must be ready to count.")] = None
     paused: Annotated[bool | None, doc("Stop rolling out.")] = None
     progress_deadline_seconds: Annotated[
-        int | None, doc("Seconds without progress after which the rollout has failed.")
+        PositiveCount | None, doc("Seconds without progress after which the rollout has failed.")
     ] = None
-    replicas: Annotated[Annotated[int, Meta(ge=0)] | None, doc("How many pods.")] = None
-    revision_history_limit: Annotated[
-        Annotated[int, Meta(ge=0)] | None, doc("How many old replica sets are kept.")
-    ] = None
+    replicas: Annotated[Count | None, doc("How many pods.")] = None
+    revision_history_limit: Annotated[Count | None, doc("How many old replica sets are kept.")] = None
     strategy: Annotated[DeploymentStrategy | None, doc("How old pods give way to new ones."), RETAIN_KEYS] = (
         None
     )
@@ -88,8 +92,8 @@ class ReplicaSetSpec(KubernetesStruct, frozen=True):
     """How many pods of which template."""
 
     selector: Annotated[LabelSelector, doc("Which pods belong to the set; cannot be changed.")]
-    min_ready_seconds: Annotated[int, Meta(ge=0)] | None = None
-    replicas: Annotated[Annotated[int, Meta(ge=0)] | None, doc("How many pods.")] = None
+    min_ready_seconds: Count | None = None
+    replicas: Annotated[Count | None, doc("How many pods.")] = None
     template: Annotated[PodTemplateSpec | None, doc("The pod to make.")] = None
 
 
@@ -128,7 +132,7 @@ class ReplicaSet(KubernetesStruct, frozen=True):
 class StatefulSetOrdinals(KubernetesStruct, frozen=True):
     """The number of the first pod."""
 
-    start: int | None = None
+    start: Count | None = None
 
 
 class StatefulSetPersistentVolumeClaimRetentionPolicy(KubernetesStruct, frozen=True):
@@ -142,7 +146,7 @@ class RollingUpdateStatefulSetStrategy(KubernetesStruct, frozen=True):
     """Which pods an update reaches, and how many at once."""
 
     max_unavailable: IntOrString | None = None
-    partition: int | None = None
+    partition: Count | None = None
 
 
 class StatefulSetUpdateStrategy(KubernetesStruct, frozen=True):
@@ -157,14 +161,14 @@ class StatefulSetSpec(KubernetesStruct, frozen=True):
 
     selector: Annotated[LabelSelector, doc("Which pods belong to the set; cannot be changed.")]
     template: Annotated[PodTemplateSpec, doc("The pod to make.")]
-    min_ready_seconds: Annotated[int, Meta(ge=0)] | None = None
+    min_ready_seconds: Count | None = None
     ordinals: StatefulSetOrdinals | None = None
     persistent_volume_claim_retention_policy: StatefulSetPersistentVolumeClaimRetentionPolicy | None = None
     pod_management_policy: Annotated[
         Literal["OrderedReady", "Parallel"] | None, doc("One after another, or all at once.")
     ] = None
-    replicas: Annotated[Annotated[int, Meta(ge=0)] | None, doc("How many pods.")] = None
-    revision_history_limit: Annotated[int, Meta(ge=0)] | None = None
+    replicas: Annotated[Count | None, doc("How many pods.")] = None
+    revision_history_limit: Count | None = None
     service_name: Annotated[str | None, doc("The headless service that names the pods.")] = None
     update_strategy: Annotated[StatefulSetUpdateStrategy | None, doc("How pods are replaced.")] = None
     volume_claim_templates: Annotated[

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import field
 
 from hauberk.model.kubernetes.meta import LabelSelector, ObjectMeta
 from hauberk.model.kubernetes.pod import PodTemplateSpec
-from hauberk.model.struct import KubernetesStruct, Time, doc, merged_by
+from hauberk.model.struct import Count, KubernetesStruct, PositiveCount, Time, doc, merged_by
 
 
 class PodFailurePolicyOnExitCodesRequirement(KubernetesStruct, frozen=True):
@@ -56,20 +56,18 @@ class JobSpec(KubernetesStruct, frozen=True):
 
     template: Annotated[PodTemplateSpec, doc("The pod to make.")]
     active_deadline_seconds: Annotated[
-        Annotated[int, Meta(ge=1)] | None, doc("Seconds after which the job has failed.")
+        PositiveCount | None, doc("Seconds after which the job has failed.")
     ] = None
-    backoff_limit: Annotated[
-        Annotated[int, Meta(ge=0)] | None, doc("Failures after which the job has failed.")
-    ] = None
-    backoff_limit_per_index: int | None = None
+    backoff_limit: Annotated[Count | None, doc("Failures after which the job has failed.")] = None
+    backoff_limit_per_index: Count | None = None
     completion_mode: Annotated[Literal["NonIndexed", "Indexed"] | None, doc("Whether pods are numbered.")] = (
         None
     )
-    completions: Annotated[Annotated[int, Meta(ge=0)] | None, doc("How many pods must succeed.")] = None
+    completions: Annotated[Count | None, doc("How many pods must succeed.")] = None
     managed_by: str | None = None
     manual_selector: bool | None = None
-    max_failed_indexes: int | None = None
-    parallelism: Annotated[Annotated[int, Meta(ge=0)] | None, doc("How many pods run at once.")] = None
+    max_failed_indexes: Count | None = None
+    parallelism: Annotated[Count | None, doc("How many pods run at once.")] = None
     pod_failure_policy: PodFailurePolicy | None = None
     pod_replacement_policy: Literal["TerminatingOrFailed", "Failed"] | None = None
     scheduling: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +75,7 @@ class JobSpec(KubernetesStruct, frozen=True):
     success_policy: SuccessPolicy | None = None
     suspend: Annotated[bool | None, doc("Run no pods for now.")] = None
     ttl_seconds_after_finished: Annotated[
-        Annotated[int, Meta(ge=0)] | None, doc("Seconds after its end when the job is deleted.")
+        Count | None, doc("Seconds after its end when the job is deleted.")
     ] = None
 
 

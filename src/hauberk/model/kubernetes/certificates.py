@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import field
+from msgspec import Meta, field
 
 from hauberk.model.kubernetes.meta import ObjectMeta
 from hauberk.model.struct import KubernetesStruct, Time, doc, merged_by
@@ -13,7 +13,7 @@ class CertificateSigningRequestSpec(KubernetesStruct, frozen=True):
 
     request: str
     signer_name: str
-    expiration_seconds: int | None = None
+    expiration_seconds: Annotated[int, Meta(ge=600, le=2**31 - 1)] | None = None
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     uid: str | None = None

@@ -11,7 +11,16 @@ from hauberk.model.kubernetes.selector import (
     ResourceFieldSelector,
     SecretKeySelector,
 )
-from hauberk.model.struct import ATOMIC, IntOrString, KubernetesStruct, Quantity, doc, merged_by
+from hauberk.model.struct import (
+    ATOMIC,
+    Count,
+    IntOrString,
+    KubernetesStruct,
+    PositiveCount,
+    Quantity,
+    doc,
+    merged_by,
+)
 
 
 class EnvVarSource(KubernetesStruct, frozen=True):
@@ -81,7 +90,7 @@ class HTTPGetAction(KubernetesStruct, frozen=True):
 class SleepAction(KubernetesStruct, frozen=True):
     """Waits."""
 
-    seconds: int
+    seconds: Count
 
 
 class TCPSocketAction(KubernetesStruct, frozen=True):
@@ -120,23 +129,15 @@ class Probe(KubernetesStruct, frozen=True):
     """A check that is repeated while the container runs."""
 
     exec: ExecAction | None = None
-    failure_threshold: Annotated[
-        Annotated[int, Meta(ge=1)] | None, doc("Failures in a row to be unwell.")
-    ] = None
+    failure_threshold: Annotated[PositiveCount | None, doc("Failures in a row to be unwell.")] = None
     grpc: GRPCAction | None = None
     http_get: HTTPGetAction | None = None
-    initial_delay_seconds: Annotated[
-        Annotated[int, Meta(ge=0)] | None, doc("Seconds before the first check.")
-    ] = None
-    period_seconds: Annotated[Annotated[int, Meta(ge=1)] | None, doc("Seconds between checks.")] = None
-    success_threshold: Annotated[
-        Annotated[int, Meta(ge=1)] | None, doc("Successes in a row to be well again.")
-    ] = None
+    initial_delay_seconds: Annotated[Count | None, doc("Seconds before the first check.")] = None
+    period_seconds: Annotated[PositiveCount | None, doc("Seconds between checks.")] = None
+    success_threshold: Annotated[PositiveCount | None, doc("Successes in a row to be well again.")] = None
     tcp_socket: TCPSocketAction | None = None
-    termination_grace_period_seconds: int | None = None
-    timeout_seconds: Annotated[
-        Annotated[int, Meta(ge=1)] | None, doc("Seconds after which a check has failed.")
-    ] = None
+    termination_grace_period_seconds: PositiveCount | None = None
+    timeout_seconds: Annotated[PositiveCount | None, doc("Seconds after which a check has failed.")] = None
 
 
 class ContainerPort(KubernetesStruct, frozen=True):
@@ -239,9 +240,9 @@ class SecurityContext(KubernetesStruct, frozen=True):
     read_only_root_filesystem: Annotated[
         bool | None, doc("Whether the root file system is read-only; here it always is.")
     ] = None
-    run_as_group: Annotated[int | None, doc("Group ID of the program.")] = None
+    run_as_group: Annotated[Count | None, doc("Group ID of the program.")] = None
     run_as_non_root: Annotated[bool | None, doc("Refuse to start as root.")] = None
-    run_as_user: Annotated[int | None, doc("User ID of the program.")] = None
+    run_as_user: Annotated[Count | None, doc("User ID of the program.")] = None
     se_linux_options: SELinuxOptions | None = None
     seccomp_profile: SeccompProfile | None = None
     windows_options: WindowsSecurityContextOptions | None = None

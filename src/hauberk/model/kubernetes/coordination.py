@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from hauberk.model.kubernetes.meta import ObjectMeta
-from hauberk.model.struct import KubernetesStruct, Time, doc
+from hauberk.model.struct import Count, KubernetesStruct, PositiveCount, Time, doc
 
 
 class LeaseSpec(KubernetesStruct, frozen=True):
@@ -11,8 +11,8 @@ class LeaseSpec(KubernetesStruct, frozen=True):
 
     acquire_time: Time | None = None
     holder_identity: str | None = None
-    lease_duration_seconds: int | None = None
-    lease_transitions: int | None = None
+    lease_duration_seconds: PositiveCount | None = None
+    lease_transitions: Count | None = None
     preferred_holder: str | None = None
     renew_time: Time | None = None
     strategy: str | None = None

@@ -18,7 +18,7 @@ from hauberk.model.kubernetes.pod_status import PodStatus
 from hauberk.model.kubernetes.reference import LocalObjectReference, ObjectReference
 from hauberk.model.kubernetes.scheduling import Affinity, Toleration, TopologySpreadConstraint
 from hauberk.model.kubernetes.volume import Volume
-from hauberk.model.struct import ATOMIC, KubernetesStruct, Quantity, doc, merged_by
+from hauberk.model.struct import ATOMIC, Count, KubernetesStruct, PositiveCount, Quantity, doc, merged_by
 
 
 class PodDNSConfigOption(KubernetesStruct, frozen=True):
@@ -93,15 +93,15 @@ class PodSecurityContext(KubernetesStruct, frozen=True):
     """Which user and groups the pod's containers run with."""
 
     app_armor_profile: AppArmorProfile | None = None
-    fs_group: Annotated[int | None, doc("Group that owns the volumes.")] = None
+    fs_group: Annotated[Count | None, doc("Group that owns the volumes.")] = None
     fs_group_change_policy: Literal["OnRootMismatch", "Always"] | None = None
-    run_as_group: Annotated[int | None, doc("Group ID of the containers.")] = None
+    run_as_group: Annotated[Count | None, doc("Group ID of the containers.")] = None
     run_as_non_root: Annotated[bool | None, doc("Refuse to start as root.")] = None
-    run_as_user: Annotated[int | None, doc("User ID of the containers.")] = None
+    run_as_user: Annotated[Count | None, doc("User ID of the containers.")] = None
     se_linux_change_policy: str | None = None
     se_linux_options: SELinuxOptions | None = None
     seccomp_profile: SeccompProfile | None = None
-    supplemental_groups: Annotated[tuple[int, ...], doc("Further groups.")] = ()
+    supplemental_groups: Annotated[tuple[Count, ...], doc("Further groups.")] = ()
     supplemental_groups_policy: Literal["Merge", "Strict"] | None = None
     sysctls: tuple[Sysctl, ...] = ()
     windows_options: WindowsSecurityContextOptions | None = None
@@ -116,7 +116,7 @@ class PodSpec(KubernetesStruct, frozen=True):
         merged_by("name"),
     ]
     active_deadline_seconds: Annotated[
-        Annotated[int, Meta(ge=1)] | None, doc("Seconds after which the pod is stopped and has failed.")
+        PositiveCount | None, doc("Seconds after which the pod is stopped and has failed.")
     ] = None
     affinity: Annotated[Affinity | None, doc("Rules about where the pod goes.")] = None
     automount_service_account_token: Annotated[
@@ -190,7 +190,7 @@ class PodSpec(KubernetesStruct, frozen=True):
     ] = None
     subdomain: Annotated[str | None, doc("With hostname, the pod's name below its namespace.")] = None
     termination_grace_period_seconds: Annotated[
-        Annotated[int, Meta(ge=0)] | None, doc("Seconds between the request to stop and the kill.")
+        Count | None, doc("Seconds between the request to stop and the kill.")
     ] = None
     tolerations: Annotated[tuple[Toleration, ...], doc("Taints that the pod bears."), ATOMIC] = ()
     topology_spread_constraints: Annotated[

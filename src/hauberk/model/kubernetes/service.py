@@ -24,7 +24,7 @@ class ServicePort(KubernetesStruct, frozen=True):
 class ClientIPConfig(KubernetesStruct, frozen=True):
     """How long a client keeps its pod."""
 
-    timeout_seconds: int | None = None
+    timeout_seconds: Annotated[int, Meta(ge=1, le=86_400)] | None = None
 
 
 class SessionAffinityConfig(KubernetesStruct, frozen=True):

@@ -1,14 +1,14 @@
 """Volumes of a pod, by source."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from hauberk.model.kubernetes.meta import LabelSelector
 from hauberk.model.kubernetes.reference import LocalObjectReference
 from hauberk.model.kubernetes.selector import ObjectFieldSelector, ResourceFieldSelector
 from hauberk.model.kubernetes.volume_claim import PersistentVolumeClaimTemplate
-from hauberk.model.struct import KubernetesStruct, Quantity
+from hauberk.model.struct import FileMode, KubernetesStruct, Quantity
 
 
 class AWSElasticBlockStoreVolumeSource(KubernetesStruct, frozen=True):
@@ -54,14 +54,14 @@ class KeyToPath(KubernetesStruct, frozen=True):
 
     key: str
     path: str
-    mode: int | None = None
+    mode: FileMode | None = None
     user: int | None = None
 
 
 class ConfigMapVolumeSource(KubernetesStruct, frozen=True):
     """Files from a ConfigMap."""
 
-    default_mode: int | None = None
+    default_mode: FileMode | None = None
     default_user: int | None = None
     items: tuple[KeyToPath, ...] = ()
     name: str | None = None
@@ -83,7 +83,7 @@ class DownwardAPIVolumeFile(KubernetesStruct, frozen=True):
 
     path: str
     field_ref: ObjectFieldSelector | None = None
-    mode: int | None = None
+    mode: FileMode | None = None
     resource_field_ref: ResourceFieldSelector | None = None
     user: int | None = None
 
@@ -91,7 +91,7 @@ class DownwardAPIVolumeFile(KubernetesStruct, frozen=True):
 class DownwardAPIVolumeSource(KubernetesStruct, frozen=True):
     """Files from the pod's own fields."""
 
-    default_mode: int | None = None
+    default_mode: FileMode | None = None
     default_user: int | None = None
     items: tuple[DownwardAPIVolumeFile, ...] = ()
 
@@ -100,7 +100,7 @@ class EmptyDirVolumeSource(KubernetesStruct, frozen=True):
     """An empty directory that lives as long as the pod."""
 
     medium: str | None = None
-    mode: int | None = None
+    mode: FileMode | None = None
     size_limit: Quantity | None = None
 
 
@@ -263,7 +263,7 @@ class ServiceAccountTokenProjection(KubernetesStruct, frozen=True):
 
     path: str
     audience: str | None = None
-    expiration_seconds: int | None = None
+    expiration_seconds: Annotated[int, Meta(ge=600, le=2**32)] | None = None
     user: int | None = None
 
 
@@ -281,7 +281,7 @@ class VolumeProjection(KubernetesStruct, frozen=True):
 class ProjectedVolumeSource(KubernetesStruct, frozen=True):
     """Several sources in one directory."""
 
-    default_mode: int | None = None
+    default_mode: FileMode | None = None
     default_user: int | None = None
     sources: tuple[VolumeProjection, ...] = ()
 
@@ -322,7 +322,7 @@ class ScaleIOVolumeSource(KubernetesStruct, frozen=True):
 class SecretVolumeSource(KubernetesStruct, frozen=True):
     """Files from a Secret."""
 
-    default_mode: int | None = None
+    default_mode: FileMode | None = None
     default_user: int | None = None
     items: tuple[KeyToPath, ...] = ()
     optional: bool | None = None
