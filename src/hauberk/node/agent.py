@@ -6,12 +6,12 @@ import shutil
 
 from hauberk.model.kind import Object
 from hauberk.model.kinds import POD
+from hauberk.model.workload_name import workload_name
 from hauberk.node import pod_record, pressure
 from hauberk.node.heartbeat import Heartbeat
 from hauberk.node.pod_record import NoAddressLeftError, PodRecord
 from hauberk.node.pod_setup import Node, PodSetup
 from hauberk.node.pod_worker import PodWorker
-from hauberk.node.proxy import workload_name
 from hauberk.store.client import Event
 from hauberk.store.informer import Informer
 

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import aiohttp
 
 from hauberk.model.kind import Object
+from hauberk.model.workload_name import workload_name
 from hauberk.node import netns
 from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
@@ -54,20 +55,6 @@ def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> B
         "workers": 1,
         "drain_seconds": DRAIN_SECONDS,
     }
-
-
-def workload_name(pod: Object) -> str:
-    """The name of what made the pod: a Deployment's is that of its ReplicaSet without the hash."""
-    metadata = pod["metadata"]
-    owners = metadata.get("ownerReferences") or ()
-    owner = next((each for each in owners if each.get("controller")), None)
-    if owner is None:
-        return str(metadata["name"])
-    name = str(owner["name"])
-    hashed = (metadata.get("labels") or {}).get("pod-template-hash")
-    if owner["kind"] == "ReplicaSet" and hashed and name.endswith(f"-{hashed}"):
-        return name.removesuffix(f"-{hashed}")
-    return name
 
 
 class ProxyProcess:

@@ -9,12 +9,12 @@ from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import CommandError
 from hauberk.cli.output import console, print_json, print_table
 from hauberk.cli.references import WorkloadReference
+from hauberk.mesh.authorization import select_authorization_policies
+from hauberk.mesh.registry import SECURITY, Labels, Mesh, Registry
 from hauberk.model import kinds
 from hauberk.model.kind import Object
-from hauberk.model.selector import contains
+from hauberk.model.workload_name import workload_name
 from hauberk.store.http_client import HttpClient
-
-ROOT_NAMESPACE = "istio-system"
 
 
 @click.command("authz")
@@ -35,7 +35,7 @@ async def command(context: Context, workload: str, namespace: str, output: str) 
     """
     reference = WorkloadReference.parse(workload, namespace)
     async with context.connect() as client:
-        pod = await _pod(client, reference)
+        pod = await pod_of(client, reference)
         policies = await policies_for(client, pod)
     if output == "json":
         print_json(policies)
@@ -43,36 +43,47 @@ async def command(context: Context, workload: str, namespace: str, output: str) 
     if not policies:
         console().print(f"No policy applies to {reference}: every identity of the mesh may call it.")
         return 0
-    print_table(("POLICY", "ACTION", "FROM", "TO"), [row for policy in policies for row in _rows(policy)])
+    print_table(("POLICY", "ACTION", "FROM", "TO"), [row for policy in policies for row in rows(policy)])
     return 0
 
 
 async def policies_for(client: HttpClient, pod: Object) -> list[Object]:
-    """The policies of the pod's namespace and of the root namespace whose selector fits the pod."""
-    labels = pod["metadata"].get("labels") or {}
-    namespaces = dict.fromkeys((ROOT_NAMESPACE, pod["metadata"]["namespace"]))
-    found = []
-    for namespace in namespaces:
-        for policy in (await client.list(kinds.AUTHORIZATION_POLICY, namespace)).items:
-            wanted = (policy.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
-            if contains(labels, wanted):
-                found.append(policy)
-    return found
+    """The policies of the pod's namespace and of the root namespace that the control plane applies to the pod."""
+    mesh, namespace = Mesh(), pod["metadata"]["namespace"]
+    listed = [
+        policy
+        for where in dict.fromkeys((mesh.root_namespace, namespace))
+        for policy in (await client.list(kinds.AUTHORIZATION_POLICY, where)).items
+    ]
+    told = Registry().update(listed).of_kind(SECURITY, "AuthorizationPolicy")
+    labels = Labels.of(pod["metadata"].get("labels"))
+    by_key = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in listed}
+    return [by_key[one.key] for one in select_authorization_policies(told, namespace, labels, mesh)]
 
 
-async def _pod(client: HttpClient, reference: WorkloadReference) -> Object:
-    for pod in (await client.list(kinds.POD, reference.namespace)).items:
-        name = pod["metadata"]["name"]
-        account = pod["spec"].get("serviceAccountName")
-        if name == reference.name or name.startswith(f"{reference.name}-") or account == reference.name:
-            return pod
+async def pod_of(client: HttpClient, reference: WorkloadReference) -> Object:
+    """The pod of that name, else one of those that the workload of that name made.
+
+    Raises:
+        CommandError: there is none.
+    """
+    pods = (await client.list(kinds.POD, reference.namespace)).items
+    for name_of in (_name, workload_name):
+        found = [pod for pod in pods if name_of(pod) == reference.name]
+        if found:
+            return min(found, key=_name)
     raise CommandError(
         f"workload {reference}: expected a pod of it, found none",
         f"hauberk get pods -n {reference.namespace}",
     )
 
 
-def _rows(policy: Object) -> list[tuple[str, str, str, str]]:
+def _name(pod: Object) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def rows(policy: Object) -> list[tuple[str, str, str, str]]:
+    """Name, action, callers and calls: a row for each rule."""
     metadata, spec = policy["metadata"], policy.get("spec") or {}
     name, action = f"{metadata['namespace']}/{metadata['name']}", spec.get("action", "ALLOW")
     rules = spec.get("rules")
@@ -88,8 +99,10 @@ def _sources(rule: dict[str, Any]) -> str:
 def _operations(rule: dict[str, Any]) -> str:
     told = " or ".join(_fields(entry["operation"]) for entry in rule.get("to") or ()) or "anything"
     conditions = " and ".join(
-        f"{when['key']} in {','.join(when.get('values') or when.get('notValues') or ())}"
+        f"{when['key']} {verb} {','.join(when[field])}"
         for when in rule.get("when") or ()
+        for field, verb in (("values", "in"), ("notValues", "not in"))
+        if when.get(field)
     )
     return f"{told} when {conditions}" if conditions else told
 
