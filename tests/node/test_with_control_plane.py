@@ -161,7 +161,7 @@ def test_a_call_crosses_the_mesh_and_the_node_answers_kubectl(instance: Instance
 
     node.send_signal(signal.SIGKILL)
     node.wait()
-    instance.start_node()
+    node = instance.start_node()
     instance.eventually(lambda: call("http://web.default.svc.cluster.local/") == "200")
     status = instance.kubectl(
         "get", "pod", "web", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"
@@ -176,3 +176,6 @@ def test_a_call_crosses_the_mesh_and_the_node_answers_kubectl(instance: Instance
     assert instance.kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=25s").returncode == 0
     assert call("http://web.default.svc.cluster.local/") == "200"
     assert instance.kubectl("delete", "pod", "client", "--timeout=20s").returncode == 0
+
+    node.send_signal(signal.SIGTERM)
+    assert node.wait(10) == 0, (instance.folder / "hauberk-node.log").read_text()[-3000:]

@@ -167,11 +167,12 @@ async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, prox
         except asyncio.CancelledError:
             log.info("ending; pods go on")
         finally:
+            renewed = renewal.done()
             renewal.cancel()
             await api.close()
             await channel.close()
             (settings.run / "node.json").unlink(missing_ok=True)
-    if not renewal.done():
+    if not renewed:
         return False
     renewal.result()
     log.info("starting anew with a new credential")
