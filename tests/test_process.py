@@ -60,3 +60,17 @@ def test_an_instance_runs_while_its_very_process_does(
     (tmp_path / "node.json").write_text(json.dumps(said))
     zombie(sleeping)
     assert instance.node() is None
+
+
+def test_a_process_may_call_itself_what_it_likes(tmp_path: Path) -> None:
+    program = (
+        "import ctypes, time; ctypes.CDLL(None).prctl(15, b') \\xff\\xfe'); print('named', flush=True); "
+    )
+    program += "time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"named\n"
+            (tmp_path / "pid").write_text(identify(process.pid))
+            assert identified(tmp_path / "pid") == process.pid
+        finally:
+            process.kill()

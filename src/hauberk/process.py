@@ -8,10 +8,11 @@ from pathlib import Path
 def start_time(pid: int) -> str:
     """Field 22 of /proc/PID/stat (proc(5)); empty when the process is gone or a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # Bytes: a process gives itself any name (PR_SET_NAME), of UTF-8 or not.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if fields[0] in "ZX" else fields[19]
+    return "" if fields[0] in b"ZX" else fields[19].decode()
 
 
 def identify(pid: int) -> str:
