@@ -1,17 +1,26 @@
 """The two variants of an SDS stream as requests in, responses out."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.secret.v3 import sds_pb2_grpc
+from identity_testing.workload import served_secrets
 
 from hauberk.identity.authority import CertificateAuthority
 from hauberk.identity.bundle import TrustBundle, TrustBundles
 from hauberk.identity.certificate import generate_key, make_request
 from hauberk.identity.secret_messages import secrets
-from hauberk.identity.secret_subscription import DeltaSubscription, WorldSubscription
+from hauberk.identity.secret_subscription import (
+    MOST_NAMES,
+    DeltaSubscription,
+    TooManyNamesError,
+    WorldSubscription,
+)
 from hauberk.identity.spiffe_id import TrustDomain
 from hauberk.identity.svid import Identity, X509Svid
 from hauberk.store.encryption import generate_sealer
@@ -112,3 +121,56 @@ def test_a_version_says_nothing_of_the_key(identities: tuple[Identity, Identity]
     answer = stream.response(identities[0])
     assert len(answer.resources) == 3
     assert len(answer.version_info) == 16
+
+
+def test_a_stream_remembers_no_more_than_it_may(identities: tuple[Identity, Identity]) -> None:
+    many = [f"n{number}" for number in range(MOST_NAMES + 1)]
+    with pytest.raises(TooManyNamesError, match="1001"):
+        WorldSubscription().receive(world(*many))
+    with pytest.raises(TooManyNamesError):
+        WorldSubscription().receive(world("n" * 5000))
+    stream = DeltaSubscription()
+    for name in many[:-1]:
+        stream.receive(discovery_pb2.DeltaDiscoveryRequest(resource_names_subscribe=[name]))
+    with pytest.raises(TooManyNamesError):
+        stream.receive(discovery_pb2.DeltaDiscoveryRequest(resource_names_subscribe=many[-1:]))
+    stream.receive(discovery_pb2.DeltaDiscoveryRequest(resource_names_unsubscribe=many[:1]))
+    stream.receive(discovery_pb2.DeltaDiscoveryRequest(resource_names_subscribe=many[-1:]))
+    assert len(stream.response(identities[0]).removed_resources) == MOST_NAMES
+
+
+def test_of_what_a_client_says_it_has_only_what_it_wants_is_kept(
+    identities: tuple[Identity, Identity],
+) -> None:
+    stream = DeltaSubscription()
+    said = {f"n{number}": "1" for number in range(5000)}
+    stream.receive(
+        discovery_pb2.DeltaDiscoveryRequest(
+            resource_names_subscribe=["default", "n1"], initial_resource_versions=said
+        )
+    )
+    assert set(stream._sent) == {"n1"}
+    answer = stream.response(identities[0])
+    assert list(answer.removed_resources) == ["n1"], "the client has what we do not"
+    assert stream.response(identities[0]) is None
+
+
+async def test_a_stream_that_wants_too_much_is_ended(
+    identities: tuple[Identity, Identity], tmp_path: Path
+) -> None:
+    many = [f"n{number}" for number in range(MOST_NAMES + 1)]
+    async with (
+        served_secrets(tmp_path / "sds.sock", identities[0], {}),
+        grpc.aio.insecure_channel(f"unix:{tmp_path / 'sds.sock'}") as channel,
+    ):
+        stub = sds_pb2_grpc.SecretDiscoveryServiceStub(channel)
+        for call, request in (
+            (stub.StreamSecrets(), world(*many)),
+            (
+                stub.DeltaSecrets(),
+                discovery_pb2.DeltaDiscoveryRequest(resource_names_subscribe=many),
+            ),
+        ):
+            await call.write(request)
+            assert await asyncio.wait_for(call.code(), 10) is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "1001" in await call.details()

@@ -9,6 +9,7 @@ from envoy.service.secret.v3 import sds_pb2_grpc
 from hauberk.identity.secret_subscription import (
     DeltaSubscription,
     Subscription,
+    TooManyNamesError,
     WorldSubscription,
     world_response,
 )
@@ -53,10 +54,16 @@ async def _serve(subscription: Subscription, requests: Any, context: Any, source
             if identity is not None and (response := subscription.response(identity)) is not None:
                 await context.write(response)
 
+    refusal = ""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(follow()), group.create_task(write())]
-        async for request in requests:
-            subscription.receive(request)
-            changed.set()
+        try:
+            async for request in requests:
+                subscription.receive(request)
+                changed.set()
+        except TooManyNamesError as error:
+            refusal = str(error)
         for task in tasks:
             task.cancel()
+    if refusal:
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 from envoy.service.discovery.v3 import discovery_pb2
@@ -13,11 +13,20 @@ from hauberk.identity.svid import Identity
 log = logging.getLogger(__name__)
 
 
+MOST_NAMES = 1000
+LONGEST_NAME = 2048
+"""Characters of a name: the longest SPIFFE ID (SPIFFE-ID, 2.3)."""
+
+
+class TooManyNamesError(ValueError):
+    """A stream wants more than anyone has, and would have it remembered."""
+
+
 class Subscription(Protocol):
     """One stream."""
 
     def receive(self, request: Any) -> None:
-        """Take in what the client asks for, acknowledges or refuses."""
+        """Take in what the client asks for, acknowledges or refuses. Raises `TooManyNamesError`."""
 
     def response(self, identity: Identity) -> Any | None:
         """What the client has yet to be told, None if it knows all."""
@@ -34,6 +43,7 @@ class WorldSubscription:
     def receive(self, request: Any) -> None:
         _tell_refusal(request)
         names = frozenset(request.resource_names)
+        _check(names)
         if names != self._names:
             self._names, self._sent = names, None
 
@@ -48,6 +58,10 @@ class WorldSubscription:
         return world_response(identity, self._names, str(self._nonce))
 
 
+_REMOVED = ""
+"""The version of a name that the client was told we do not have."""
+
+
 class DeltaSubscription:
     """Incremental: a response has what changed. A name that we do not have is told as removed, once."""
 
@@ -58,8 +72,12 @@ class DeltaSubscription:
 
     def receive(self, request: Any) -> None:
         _tell_refusal(request)
-        self._sent |= dict(request.initial_resource_versions)
-        self._names |= set(request.resource_names_subscribe)
+        names = self._names | set(request.resource_names_subscribe)
+        _check(names)
+        self._names = names
+        for name, version in request.initial_resource_versions.items():
+            if name in names and 0 < len(version) <= LONGEST_NAME:
+                self._sent[name] = version
         # Who asks again for what it has must be answered again (xDS, "Subscribing to resources").
         for name in {*request.resource_names_subscribe} - request.initial_resource_versions.keys():
             self._sent.pop(name, None)
@@ -75,9 +93,10 @@ class DeltaSubscription:
             if self._sent.get(name) != version:
                 self._sent[name] = version
                 response.resources.add(name=name, version=version, resource=packed(offered[name]))
-        unknown = sorted(self._names - offered.keys() - self._sent.keys())
+        told = {name for name, version in self._sent.items() if version == _REMOVED}
+        unknown = sorted(self._names - offered.keys() - told)
         response.removed_resources.extend(unknown)
-        self._sent |= dict.fromkeys(unknown, "")
+        self._sent |= dict.fromkeys(unknown, _REMOVED)
         if not response.resources and not response.removed_resources:
             return None
         self._nonce += 1
@@ -96,6 +115,14 @@ def world_response(identity: Identity, names: Iterable[str], nonce: str) -> Any:
 
 def _named(identity: Identity, names: frozenset[str]) -> dict[str, Any]:
     return {name: secret for name, secret in secrets(identity).items() if not names or name in names}
+
+
+def _check(names: Collection[str]) -> None:
+    if len(names) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in names):
+        raise TooManyNamesError(
+            f"expected at most {MOST_NAMES} names of at most {LONGEST_NAME} characters in one stream, "
+            f"found {len(names)} of up to {max(map(len, names))} characters"
+        )
 
 
 def _tell_refusal(request: Any) -> None:
