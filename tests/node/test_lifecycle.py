@@ -28,7 +28,7 @@ from hauberk.node.cleanup import clean_up
 from hauberk.node.control_group import ControlGroups
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
-from hauberk.node.pod_setup import Node
+from hauberk.node.pod_setup import Node, PodSetup
 from hauberk.node.proxy import pid_file
 from hauberk.node.proxy_driver import HauberkProxy
 from hauberk.node.sandbox import SandboxDriver
@@ -544,3 +544,24 @@ async def test_after_a_restart_of_the_machine_init_containers_run_again(house: H
         async with asyncio.timeout(10):
             while said.read_text().split() != ["init", "program"] * 2:
                 await asyncio.sleep(0.01)
+
+
+async def test_an_error_of_the_nodes_own_while_a_pod_ends_is_no_end_of_its_worker(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    down, failures = PodSetup.down, [KeyError("one"), ValueError("two")]
+
+    async def fails_at_first(self: PodSetup) -> None:
+        if failures:
+            raise failures.pop()
+        await down(self)
+
+    monkeypatch.setattr(PodSetup, "down", fails_at_first)
+    async with house.agent():
+        pod = house.add("web", "/bin/sleep", "600")
+        await house.until("web", ready)
+        proxy = int(pid_file(house.settings.pod_run(pod["metadata"]["uid"])).read_text().split()[0])
+        await house.client.delete(POD, "ns", "web")
+        await house.gone("web")
+        assert not Path(f"/proc/{proxy}/exe").exists()
+    assert "Traceback" in caplog.text and "KeyError" in caplog.text

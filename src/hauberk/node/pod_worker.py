@@ -261,13 +261,18 @@ class PodWorker:
         await self._insist(self._setup.down)
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
-        """What has to be undone is tried until it is, as when no descriptor is left to undo it with."""
+        """What has to be undone is tried until it is, as when no descriptor is left to undo it with.
+
+        After an error of our own too: without its worker the pod's programs and proxy would live on, unseen.
+        """
         wait = LEAST_WAIT
         while True:
             try:
                 return await step()
             except (OSError, CommandError) as error:
                 log.error("%s/%s: ending: %s", self.record.namespace, self.record.name, error)
+            except Exception:
+                log.exception("%s/%s: ending", self.record.namespace, self.record.name)
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
             wait = min(wait * 2, MOST_WAIT)
 
