@@ -66,7 +66,14 @@ def main() -> None:
     if verb == "exec":
         pid = json.loads(Path(named["--state"]).read_text())["pid"]
         os.execvp("nsenter", ["nsenter", f"--net=/proc/{pid}/ns/net", *command])
-    os.execvp("nsenter", ["nsenter", f"--net={named['--netns']}", *command])
+    # What a proxy makes is its own, and the node looks whose it is.
+    uid = named["--uid"]
+    kept = "+net_admin,+net_raw,+net_bind_service,+sys_admin,+dac_override"
+    user = [
+        "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
+        f"--inh-caps={kept}", f"--ambient-caps={kept}",
+    ]  # fmt: skip
+    os.execvp(user[0], [*user, "nsenter", f"--net={named['--netns']}", *command])
 
 
 main()

@@ -28,14 +28,19 @@ def bootstrap(run: Path) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def admin(run: Path, connections: list[int]) -> AsyncIterator[list[str]]:
-    """Stands for an Envoy's admin interface: says one number of connections after another, the last for ever."""
+async def admin(run: Path, connections: list[int], statistics: bytes = b"") -> AsyncIterator[list[str]]:
+    """Stands for an Envoy's admin interface: says one number of connections after another, the last for ever.
+
+    With `statistics` it says these instead.
+    """
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(f"{request.method} {request.path}")
         if request.path != "/stats":
             return web.Response(text="OK\n")
+        if statistics:
+            return web.Response(body=statistics)
         count = connections.pop(0) if len(connections) > 1 else connections[0]
         return web.json_response({"stats": [{"name": "server.total_connections", "value": count}]})
 
@@ -60,7 +65,7 @@ async def test_it_starts_and_drains(tmp_path: Path) -> None:
             async with asyncio.timeout(10):
                 while not (tmp_path / "admin.sock").exists():  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-            assert not await is_ready(tmp_path / "admin.sock"), "it has no listeners yet"
+            assert not await is_ready(tmp_path), "it has no listeners yet"
             began = time.monotonic()
             await driver.drain(tmp_path)
             assert time.monotonic() - began < envoy_driver.DRAIN_SECONDS, (tmp_path / "proxy.log").read_text()
@@ -86,4 +91,21 @@ async def test_it_is_not_waited_for_longer_than_its_time(
 
 async def test_one_that_is_gone_needs_no_draining(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await EnvoyProxy(Path("envoy")).drain(tmp_path)
+    assert "cannot be drained" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        b"x", b"{}", b"\xff", b'"\xff"', b'{"stats": ["x"]}', b"[" * 60_000, b"1" * 100_000,
+        b'{"stats": [{"name": "server.total_connections", "value": "x"}]}',
+        b'{"stats": [{"name": "server.total_connections", "value": null}]}',
+    ],
+)  # fmt: skip
+async def test_one_that_answers_nonsense_is_ended_without_draining(
+    tmp_path: Path, statistics: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with admin(tmp_path, [1], statistics) as asked:
+        await EnvoyProxy(Path("envoy")).drain(tmp_path)
+    assert len(asked) == 2
     assert "cannot be drained" in caplog.text

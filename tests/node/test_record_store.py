@@ -1,11 +1,13 @@
 """Call records: found by who called whom, bounded, and still there after the agent was killed."""
 
 import json
+import os
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
+from hauberk.node import record_store
 from hauberk.node.record_store import Query, RecordStore
 from hauberk.node.settings import Settings
 
@@ -70,12 +72,17 @@ async def test_a_follower_hears_of_new_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"type":"x"}', "\x00", '{"type":"connection","source":[1],"policy":"x"}']
-)
+    "text",
+    [
+        "[]", "{}", '{"type":"x"}', '{"type":[]}', "\x00", '{"type":"connection","source":[1],"policy":"x"}',
+        "[" * 100_000, "x" * 1_000_000,
+    ],
+)  # fmt: skip
 async def test_what_is_no_record_is_passed_over(tmp_path: Path, text: str) -> None:
     append(tmp_path, text + "\n" + line(1))
     async with RecordStore(settings(tmp_path)) as store:
-        store.collect()
+        while not store.collect():
+            pass
         assert f'"{1:016x}"' in store.query(Query(id=f"{1:016x}"))[0]
 
 
@@ -95,3 +102,36 @@ async def test_a_request_is_found_by_the_parties_of_its_connection(tmp_path: Pat
         found = store.query(Query(source="bank/web", destination="bank/db", verdict="deny"))
         assert [json.loads(body)["id"] for body in found] == ["r1", "r1"]
         assert len(store.query(Query(type="request"))) == 3
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("trap", ["link", "hard link", "pipe"])
+async def test_what_a_captured_proxy_puts_in_the_place_of_its_records_stays_as_it_is(
+    tmp_path: Path, trap: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(record_store, "TRUNCATE_ABOVE", 10)
+    append(tmp_path, line(1))
+    file = tmp_path / "run" / "pods" / "u" / "records.log"
+    file.unlink()
+    victim = tmp_path / "victim"
+    victim.write_text(line(2))
+    if trap == "link":
+        file.symlink_to(victim)
+    elif trap == "hard link":
+        file.hardlink_to(victim)
+    else:
+        os.mkfifo(file)
+    async with RecordStore(settings(tmp_path)) as store:
+        assert store.collect() == store.collect() == 0
+    assert victim.read_text() == line(2)
+    assert caplog.text.count("call records:") == 1
+
+
+async def test_what_has_been_taken_in_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_store, "TRUNCATE_ABOVE", 10)
+    append(tmp_path, line(1))
+    async with RecordStore(settings(tmp_path)) as store:
+        assert store.collect() == 1
+        assert (tmp_path / "run" / "pods" / "u" / "records.log").stat().st_size == 0
+        append(tmp_path, line(2))
+        assert store.collect() == 1

@@ -8,7 +8,15 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from hauberk.node import attach_stream, container_log, container_spec, exec_stream, port_forward
+from hauberk.node import (
+    attach_stream,
+    container_log,
+    container_spec,
+    exec_stream,
+    port_forward,
+    proxy_admin,
+    proxy_folder,
+)
 from hauberk.node.agent import Agent
 from hauberk.node.container_worker import ContainerWorker
 from hauberk.node.metrics import MetricsHistory
@@ -21,6 +29,7 @@ GROUP = "system:masters"
 API_SERVER = frozenset({"hauberkd", "kube-apiserver-kubelet-client"})
 MOST_RECORDS = 10_000
 DEFAULT_RECORDS = 100
+LONGEST_LOG = 4 * 1024 * 1024
 
 
 class Api:
@@ -92,8 +101,7 @@ class Api:
         file = container_spec.log_file(settings, uid, container.progress.name, attempt)
         driver_folder = file.parent
         if not file.exists() and pod.record.gateway:
-            file = pod.run_folder / "proxy.log"
-            return web.Response(text=file.read_text(errors="replace") if file.exists() else "")
+            return web.Response(text=await asyncio.to_thread(_said, pod.run_folder / "proxy.log"))
 
         answer = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         await answer.prepare(request)
@@ -177,17 +185,13 @@ class Api:
 
     async def _proxy(self, request: web.Request) -> web.StreamResponse:
         """The admin interface of a pod's proxy."""
-        admin = self._pod(request).run_folder / "admin.sock"
-        url = f"http://proxy/{request.match_info['path']}"
+        run = self._pod(request).run_folder
+        url = f"{proxy_admin.URL}/{request.match_info['path']}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         try:
             async with (
-                aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(str(admin)), timeout=timeout
-                ) as session,
-                session.request(
-                    request.method, url, params=request.query, data=await request.read()
-                ) as found,
+                proxy_admin.session(run, timeout) as admin,
+                admin.request(request.method, url, params=request.query, data=await request.read()) as found,
             ):
                 answer = web.StreamResponse(status=found.status, headers={"Content-Type": found.content_type})
                 await answer.prepare(request)
@@ -197,7 +201,7 @@ class Api:
                 return answer
         except (aiohttp.ClientConnectorError, OSError) as error:
             raise web.HTTPServiceUnavailable(
-                text=f"the pod's proxy does not answer at {admin}: {error}"
+                text=f"the pod's proxy does not answer at {run / 'admin.sock'}: {error}"
             ) from error
 
     def _workers(self) -> list[PodWorker]:
@@ -238,6 +242,16 @@ async def _authorize(request: web.Request, handler: Any) -> web.StreamResponse:
         )
     answer: web.StreamResponse = await handler(request)
     return answer
+
+
+def _said(log: Path) -> str:
+    """The end of what a proxy wrote to its log. Raises `HTTPInternalServerError` if the log is not its own."""
+    try:
+        return proxy_folder.last(log, LONGEST_LOG).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise web.HTTPInternalServerError(text=str(error)) from error
 
 
 def _flag(request: web.Request, name: str) -> bool:

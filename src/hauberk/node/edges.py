@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
 
 REQUESTS = "istio_requests_total"
@@ -17,6 +17,8 @@ DURATION = "istio_request_duration_milliseconds_bucket"
 OPENED, CLOSED = "istio_tcp_connections_opened_total", "istio_tcp_connections_closed_total"
 SENT, RECEIVED = "istio_tcp_sent_bytes_total", "istio_tcp_received_bytes_total"
 USED = frozenset({REQUESTS, DURATION, OPENED, CLOSED, SENT, RECEIVED})
+
+LARGEST_COUNT = 2.0**64
 
 OUTCOMES = ("success", "denied", "error")
 GRPC_DENIED = frozenset({"7", "16"})
@@ -30,7 +32,11 @@ Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def parse(text: str) -> dict[Sample, float]:
-    """The samples that edges are made of, from the Prometheus text format."""
+    """The samples that edges are made of, from the Prometheus text format.
+
+    Raises:
+        ValueError: one of them has no count, or a bucket has no bound.
+    """
     samples = {}
     for line in text.splitlines():
         matched = _LINE.match(line)
@@ -38,7 +44,11 @@ def parse(text: str) -> dict[Sample, float]:
             continue
         labels = {name: _ESCAPE.sub(_unescape, value) for name, value in _LABEL.findall(matched[2] or "")}
         if labels.get("reporter", "destination") == "destination":
-            samples[matched[1], tuple(sorted(labels.items()))] = float(matched[3])
+            value = float(matched[3])
+            bounded = matched[1] != DURATION or float(labels.get("le") or 0) > 0
+            if not 0 <= value <= LARGEST_COUNT or not bounded:
+                raise ValueError(f"expected a count and, of a bucket, its bound, found {line[:200]!r}")
+            samples[matched[1], tuple(sorted(labels.items()))] = value
     return samples
 
 

@@ -6,11 +6,12 @@ It writes no call records and no metrics under Istio's names: with it `why`, `ta
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
 
 import aiohttp
+import msgspec
 
 from hauberk.mesh.envoy_bootstrap import EnvoyBootstrap
+from hauberk.node import proxy_admin
 from hauberk.node.proxy_driver import DRAIN_SECONDS, Bootstrap, ProxyName, write_whole
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ CONNECTIONS = "server.total_connections"
 POLL_SECONDS = 0.05
 FLUSH_MILLISECONDS = 200
 """Of the access log; Envoy's own default is ten seconds."""
+LONGEST_ANSWER = 64 * 1024
 
 
 class EnvoyProxy:
@@ -60,25 +62,37 @@ class EnvoyProxy:
 
     async def drain(self, run: Path) -> None:
         """New connections are refused and live ones told to end, until none is left or the time is up."""
-        connector = aiohttp.UnixConnector(str(run / "admin.sock"))
         try:
             async with (
                 asyncio.timeout(DRAIN_SECONDS),
-                aiohttp.ClientSession("http://proxy", connector=connector) as admin,
+                proxy_admin.session(run, aiohttp.ClientTimeout(total=DRAIN_SECONDS)) as admin,
             ):
-                async with admin.post("/drain_listeners?graceful&skip_exit") as answer:
+                async with admin.post(f"{proxy_admin.URL}/drain_listeners?graceful&skip_exit") as answer:
                     answer.raise_for_status()
                 while await _connections(admin):  # noqa: ASYNC110 - another process sets no event of ours
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             return
-        except (OSError, aiohttp.ClientError) as error:
+        except (OSError, ValueError, aiohttp.ClientError) as error:
             log.warning("%s: the proxy cannot be drained: %s", run, error)
 
 
 async def _connections(admin: aiohttp.ClientSession) -> int:
-    """Open connections of all listeners."""
+    """Open connections of all listeners. Raises `ValueError` if the answer is none."""
     query = {"filter": f"^{CONNECTIONS}$", "format": "json"}
-    async with admin.get("/stats", params=query) as answer:
-        found: dict[str, Any] = await answer.json(content_type=None)
-    return sum(int(each["value"]) for each in found["stats"] if each.get("name") == CONNECTIONS)
+    async with admin.get(f"{proxy_admin.URL}/stats", params=query) as answer:
+        said = await proxy_admin.body(answer, LONGEST_ANSWER)
+    try:
+        found = msgspec.json.decode(said, type=_Stats)
+    except RecursionError as error:
+        raise ValueError("expected statistics in JSON, found it nested too deeply") from error
+    return sum(int(each.value) for each in found.stats if each.name == CONNECTIONS)
+
+
+class _Stat(msgspec.Struct):
+    name: str = ""
+    value: float = 0
+
+
+class _Stats(msgspec.Struct):
+    stats: list[_Stat]

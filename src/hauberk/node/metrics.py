@@ -9,11 +9,14 @@ from typing import Any
 
 import aiohttp
 
+from hauberk.node import proxy_admin
 from hauberk.node.edges import Sample, edges, parse
+from hauberk.node.proxy_folder import NotTheProxysError
 
 log = logging.getLogger(__name__)
 PERIOD_SECONDS = 2.0
 KEPT = 150
+LONGEST_ANSWER = 2 * 1024 * 1024
 
 
 class MetricsHistory:
@@ -21,6 +24,7 @@ class MetricsHistory:
 
     def __init__(self, pods: Path) -> None:
         self._pods = pods
+        self._told: dict[Path, str] = {}
         self._moments: deque[tuple[float, dict[Sample, float]]] = deque(maxlen=KEPT)
 
     async def run(self) -> None:
@@ -28,11 +32,12 @@ class MetricsHistory:
             began = time.monotonic()
             samples: dict[Sample, float] = {}
             try:
-                sockets = list(self._pods.glob("*/admin.sock"))
+                folders = [file.parent for file in self._pods.glob("*/admin.sock")]
             except OSError as error:
                 log.warning("metrics: %s; trying again", error)
-                sockets = []
-            for found in await asyncio.gather(*map(_scrape, sockets)):
+                folders = []
+            self._told = {folder: problem for folder, problem in self._told.items() if folder in folders}
+            for found in await asyncio.gather(*map(self._scrape, folders)):
                 for sample, value in found.items():
                     # Several pods of one workload count into the same edge.
                     samples[sample] = samples.get(sample, 0.0) + value
@@ -49,14 +54,26 @@ class MetricsHistory:
         )
         return edges(before, after, max(last - first, PERIOD_SECONDS))
 
+    async def _scrape(self, run: Path) -> dict[Sample, float]:
+        """What one proxy counts; nothing of one that does not answer, or not as it should."""
+        try:
+            async with (
+                proxy_admin.session(run, aiohttp.ClientTimeout(total=1)) as admin,
+                admin.get(f"{proxy_admin.URL}/stats/prometheus") as answer,
+            ):
+                said = await proxy_admin.body(answer, LONGEST_ANSWER)
+            found = parse(said.decode(errors="replace"))
+        except (NotTheProxysError, ValueError) as error:
+            self._tell(run, str(error))
+            return {}
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            log.debug("%s: %s", run, error)
+            return {}
+        self._told.pop(run, None)
+        return found
 
-async def _scrape(admin: Path) -> dict[Sample, float]:
-    try:
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(admin))) as session,
-            session.get("http://proxy/stats/prometheus", timeout=aiohttp.ClientTimeout(total=1)) as answer,
-        ):
-            return parse(await answer.text())
-    except (OSError, aiohttp.ClientError, TimeoutError) as error:
-        log.debug("%s: %s", admin, error)
-        return {}
+    def _tell(self, run: Path, problem: str) -> None:
+        """Once, for it is asked every two seconds."""
+        if self._told.get(run) != problem:
+            log.warning("metrics of pod %s left out: %s", run.name, problem)
+        self._told[run] = problem

@@ -12,7 +12,7 @@ import aiohttp
 
 from hauberk.model.kind import Object
 from hauberk.model.workload_name import workload_name
-from hauberk.node import netns
+from hauberk.node import netns, proxy_admin, proxy_folder
 from hauberk.node.network import PodNetwork
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.proxy_driver import DRAIN_SECONDS, Bootstrap, ProxyDriver
@@ -92,7 +92,7 @@ class ProxyProcess:
 
     async def ready(self) -> None:
         """Returns once the proxy's admin socket says that it is ready."""
-        while not await is_ready(self._run / "admin.sock"):  # noqa: ASYNC110 - another process sets no event of ours
+        while not await is_ready(self._run):  # noqa: ASYNC110 - another process sets no event of ours
             await asyncio.sleep(POLL_SECONDS)
 
     async def abandon(self) -> None:
@@ -168,17 +168,8 @@ class ProxyProcess:
         return process.pid
 
     def _open(self, file: Path) -> BinaryIO:
-        """A file that the proxy appends to, its own: it may open it anew by the name of its standard output.
-
-        The proxy may have put anything in this place; it no longer runs now.
-        """
-        if file.is_symlink() or not file.is_file():
-            file.unlink(missing_ok=True)
-        descriptor = os.open(
-            file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-        )
-        os.fchown(descriptor, self.uid, self.uid)
-        return os.fdopen(descriptor, "ab")
+        """A file that the proxy appends to, its own: it may open it anew by the name of its standard output."""
+        return os.fdopen(proxy_folder.open_to_append(file, self.uid), "ab")
 
     def _started(self, pid: int) -> str:
         try:
@@ -196,12 +187,12 @@ def pid_file(run: Path) -> Path:
     return run / "node" / "proxy.pid"
 
 
-async def is_ready(admin: Path) -> bool:
-    """Whether the proxy behind this admin socket says that it is ready."""
+async def is_ready(run: Path) -> bool:
+    """Whether the proxy of the pod with this folder says that it is ready."""
     try:
         async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(admin))) as session,
-            session.get("http://proxy/ready", timeout=aiohttp.ClientTimeout(total=2)) as answer,
+            proxy_admin.session(run, aiohttp.ClientTimeout(total=2)) as admin,
+            admin.get(f"{proxy_admin.URL}/ready") as answer,
         ):
             return answer.status == 200
     except (OSError, aiohttp.ClientError, TimeoutError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hauberk.node import proxy_folder
 from hauberk.node.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -74,8 +76,11 @@ class Stored:
 
 def read(line: bytes, names: Names) -> Stored:
     """One line of a `records.log`. Raises `ValueError` if it is none."""
-    record = msgspec.json.decode(line)
-    if not isinstance(record, dict) or record.get("type") not in {"connection", "request"}:
+    try:
+        record = msgspec.json.decode(line)
+    except RecursionError as error:
+        raise ValueError("expected a JSON object, found one nested too deeply") from error
+    if not isinstance(record, dict) or record.get("type") not in ("connection", "request"):
         raise ValueError("expected a JSON object with type connection or request")
     return Stored(
         id=str(record.get("id") or ""),
@@ -114,6 +119,7 @@ class RecordStore:
         self._files = settings.run / "pods"
         self._path = settings.node_state / "records.db"
         self._most = most
+        self._told: dict[Path, str] = {}
         self._followers: set[asyncio.Queue[Stored]] = set()
         self._database: sqlite3.Connection
 
@@ -144,7 +150,9 @@ class RecordStore:
         """Takes in all that is new, one transaction for all files; returns how many records that were."""
         count = 0
         with self._database:
-            for file in self._files.glob("*/records.log"):
+            files = list(self._files.glob("*/records.log"))
+            self._told = {file: problem for file, problem in self._told.items() if file in files}
+            for file in files:
                 count += self._collect_file(file)
             if count:
                 self._database.execute(
@@ -185,19 +193,27 @@ class RecordStore:
             self._followers.discard(queue)
 
     def _collect_file(self, file: Path) -> int:
-        name = file.parent.name
         try:
-            found = file.stat()
+            # The proxy may put anything in its place meanwhile: all is done by one descriptor of what was found.
+            with proxy_folder.opened(file, os.O_RDWR) as descriptor:
+                count = self._collect_from(file, descriptor)
         except FileNotFoundError:
             return 0
+        except OSError as error:
+            self._tell(file, str(error))
+            return 0
+        self._told.pop(file, None)
+        return count
+
+    def _collect_from(self, file: Path, descriptor: int) -> int:
+        name, found = file.parent.name, os.fstat(descriptor)
         row = self._database.execute("SELECT inode, offset FROM position WHERE file = ?", (name,)).fetchone()
         offset = row[1] if row and row[0] == found.st_ino and row[1] <= found.st_size else 0
         if found.st_size == offset:
             return 0
-        with file.open("rb") as opened:
-            opened.seek(offset)
-            data = opened.read(CHUNK)
-        end = data.rfind(b"\n") + 1
+        data = os.pread(descriptor, CHUNK, offset)
+        # What fills a whole chunk is no record, however it goes on.
+        end = data.rfind(b"\n") + 1 or (len(data) if len(data) == CHUNK else 0)
         records = [
             stored for line in data[:end].splitlines() if (stored := self._read(line, file)) is not None
         ]
@@ -206,8 +222,7 @@ class RecordStore:
         offset += end
         if offset == found.st_size and offset > TRUNCATE_ABOVE:
             # The proxy appends, so it goes on at the beginning.
-            with file.open("r+b") as opened:
-                opened.truncate(0)
+            os.ftruncate(descriptor, 0)
             offset = 0
         self._database.execute("REPLACE INTO position VALUES (?, ?, ?)", (name, found.st_ino, offset))
         for stored in records:
@@ -215,6 +230,12 @@ class RecordStore:
                 if not queue.full():
                     queue.put_nowait(stored)
         return len(records)
+
+    def _tell(self, file: Path, problem: str) -> None:
+        """Once, for it is looked at ten times a second."""
+        if self._told.get(file) != problem:
+            log.warning("call records: %s", problem)
+        self._told[file] = problem
 
     def _read(self, line: bytes, file: Path) -> Stored | None:
         try:
