@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from hauberk.daemon import key_sets
 from hauberk.daemon.key_sets import LONGEST_WAIT, KeySets, back_off, is_elsewhere
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.registry import Registry
@@ -182,6 +183,64 @@ async def test_this_machine_and_its_link_are_not_asked(tmp_path: Path) -> None:
     ):
         assert not is_elsewhere(ipaddress.ip_address(address))
     assert is_elsewhere(ipaddress.ip_address("192.0.2.1"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"https://{'a' * 64}.com/keys",
+        "https://a..b/keys",
+        "https://.com/keys",
+        "https://user:pĀsecret@localhost/keys",
+        "https://user:secret@localhost/keys",
+        "https://user:se/cret@localhost/keys",
+        "secret@localhost/keys",
+        "https://secret@localhost:port/keys",
+        "https://user:secret@h\u2100/keys",
+        "https://\ud800secret@localhost/keys",
+        "https://localhost:99999999/keys",
+        "https://[::1%25secret]/keys",
+        f"https://xn--{'9' * 50}.com/keys",
+    ],
+)
+@pytest.mark.parametrize("discovered", [False, True])
+async def test_no_address_ends_the_fetching(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, address: str, discovered: bool
+) -> None:
+    """Written by a user, or answered by an issuer; and what stands before its host is not told to the log."""
+    async with issuer(tmp_path) as one:
+        one.answers = {
+            "/keys": KEYS,
+            "/.well-known/openid-configuration": json.dumps({"jwks_uri": address}),
+        }
+        bad = {"issuer": one.url} if discovered else {"issuer": "x", "jwksUri": address}
+        rules = [bad, {"issuer": "y", "jwksUri": f"{one.url}/keys"}]
+        async with fetching(asking(*rules), one) as published:
+            await until(lambda: published)
+            assert set(published[-1]) == {f"{one.url}/keys"}
+    assert "; again in " in caplog.text
+    assert "secret" not in caplog.text.replace("%25secret", "")
+    assert "cret@" not in caplog.text
+
+
+async def test_what_nobody_thought_of_fails_one_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parse = key_sets.parse_key_set
+
+    def parsing(text: str) -> str:
+        if "bad" in text:
+            raise RuntimeError(text)
+        return parse(text)
+
+    monkeypatch.setattr(key_sets, "parse_key_set", parsing)
+    async with issuer(tmp_path) as one:
+        one.answers = {"/bad": "bad", "/keys": KEYS}
+        rules = [{"issuer": "x", "jwksUri": one.url + path} for path in ("/bad", "/keys")]
+        async with fetching(asking(*rules), one) as published:
+            await until(lambda: published)
+            assert set(published[-1]) == {f"{one.url}/keys"}
+    assert "/bad: fault: RuntimeError < " in caplog.text
 
 
 async def test_a_set_stays_while_the_issuer_is_away_and_is_renewed(tmp_path: Path) -> None:

@@ -303,6 +303,33 @@ def test_wrong_objects_are_refused_at_the_field(base: str, before: str, after: s
     assert field in {error.field for error in found}, found
 
 
+@pytest.mark.parametrize(
+    ("uri", "right"),
+    [
+        ("https://a.example/keys?a=b@c", True),
+        ("https://192.0.2.1:8443/keys", True),
+        ("https://[2001:db8::1]/keys", True),
+        ("https://a..b/", False),
+        ("https://.com/", False),
+        (f"https://{'a' * 64}.com/", False),
+        ("https://user:p@a.example/", False),
+        ("https://a.example:99999/", False),
+        ("https://[::1/", False),
+        ("https:///keys", False),
+    ],
+)
+def test_a_key_set_is_at_the_address_of_a_host(uri: str, right: bool) -> None:
+    rules = [{"issuer": "a", "jwksUri": uri}]
+    obj = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "RequestAuthentication",
+        "metadata": {"name": "a"},
+        "spec": {"jwtRules": rules},
+    }
+    found = accept(kinds.by_gvk(obj["apiVersion"], obj["kind"]), obj)
+    assert [error.field for error in found] == ([] if right else ["spec.jwtRules[0].jwksUri"])
+
+
 @pytest.mark.parametrize("number", [2**31, -(2**31), -1])
 @pytest.mark.parametrize(
     ("base", "field"),

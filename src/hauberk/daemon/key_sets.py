@@ -1,8 +1,9 @@
 """Fetches the key sets of tokens' issuers (`jwksUri`, or OpenID Connect discovery), so that no proxy has to.
 
 Whoever may write a RequestAuthentication makes this process open a connection. So there is a bound on everything: HTTPS
-alone, no redirects, no address of this machine or its link, a few connections at a time, small answers, and nobody is
-told what an answer was. A set that was fetched once stays until a newer one comes, however long the issuer is away.
+alone, no user's name, no redirects, no address of this machine or its link, a few connections at a time, small answers,
+and nobody is told what an answer was. A set that was fetched once stays until a newer one comes, however long the issuer
+is away.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from hauberk import fault
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.registry import SECURITY, Registry
 from hauberk.mesh.request_authentication import DISCOVERY, key_set_address
@@ -107,9 +109,9 @@ class KeySets:
             async with slots:
                 known.keys = parse_key_set(await self._text(session, address))
         except (NotFetchedError, MalformedKeySetError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            known.failures += 1
-            wait = back_off(known.failures)
-            log.warning("key set %s: %s; again in %.0f s", address, error or type(error).__name__, wait)
+            wait = _failed(address, known, str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+            wait = _failed(address, known, f"fault: {fault.described(error)}")
         else:
             known.failures, wait = 0, self.refresh_seconds
         known.due = asyncio.get_running_loop().time() + wait * random.uniform(0.8, 1.0)  # noqa: S311
@@ -127,14 +129,21 @@ class KeySets:
     async def _get(self, session: aiohttp.ClientSession, address: str) -> str:
         try:
             url = URL(address)
-        except ValueError as error:
-            raise NotFetchedError(f"expected an https:// address: {error}") from None
+            named = url.raw_user is not None or url.raw_password is not None
+        except ValueError:
+            raise NotFetchedError("expected an https:// address, found none") from None
+        if named:
+            raise NotFetchedError("expected an address without a user's name: everybody may read it")
         # The host as it will be connected to: `１２７。0。0。1` is an address as well.
         if url.scheme != "https" or not url.raw_host:
             raise NotFetchedError("expected an https:// address")
         if (literal := _literal(url.raw_host)) is not None and not self.permitted(literal):
             raise NotFetchedError("the address is of this machine or its link")
-        async with session.get(url, allow_redirects=False) as response:
+        try:
+            request = await session.get(url, allow_redirects=False)
+        except ValueError:  # the host as the resolver wants it, RFC 5891: labels of 1 to 63 characters
+            raise NotFetchedError("expected the address of a host, found no name of one") from None
+        async with request as response:
             if response.status != 200:
                 raise NotFetchedError(f"expected status 200, found {response.status}")
             body = b""
@@ -153,6 +162,16 @@ class KeySets:
                 return await self.discovery.later_than(seen)
         except TimeoutError:
             return seen
+
+
+def _failed(address: str, known: _Known, reason: str) -> float:
+    """Say so; in how many seconds to try again."""
+    known.failures += 1
+    wait = back_off(known.failures)
+    _, at, rest = address.rpartition("@")
+    shown = f"…@{rest}" if at else address
+    log.warning("key set %s: %s; again in %.0f s", shown, reason, wait)
+    return wait
 
 
 def back_off(failures: int) -> float:

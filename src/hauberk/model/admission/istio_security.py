@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from hauberk.model.admission.syntax import (
     Errors,
     duration,
     forbidden,
+    host_name,
     invalid,
+    ip_address,
     ip_block,
     labels,
     not_supported,
@@ -205,8 +208,25 @@ def admit_request_authentication(new: RequestAuthentication, _old: RequestAuthen
         uri = rule.jwks_uri or rule.jwks_uri_old
         if uri and rule.jwks:
             yield invalid(f"{path}.jwks", "expected jwks or jwksUri, found both: remove one")
-        if uri and not uri.startswith(("https://", "http://")):
-            yield invalid(
-                f"{path}.jwksUri", f"expected an https:// or http:// address, found {describe(uri)}"
-            )
+        if uri:
+            yield from _admit_key_set_address(uri, f"{path}.jwksUri")
         yield from duration(rule.timeout, f"{path}.timeout", least=0.001)
+
+
+def _admit_key_set_address(uri: str, path: str) -> Errors:
+    """Whose host can be resolved. Everybody who may read the object would read a password in it."""
+    if not uri.startswith(("https://", "http://")):
+        yield invalid(path, f"expected an https:// or http:// address, found {describe(uri)}")
+        return
+    try:
+        parts = urlsplit(uri)
+        host, named, _ = parts.hostname or "", "@" in parts.netloc, parts.port
+    except ValueError:
+        yield invalid(path, f"expected the address of a host, found {describe(uri)}")
+        return
+    if named:
+        yield forbidden(path, "an address here has no user part: publish the keys without a password")
+    elif ":" in host:
+        yield from ip_address(host, path)
+    else:
+        yield from host_name(host, path, wildcard=False)
