@@ -4,6 +4,8 @@ import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from hauberk.workloads import node_lifecycle
 from hauberk.workloads.action import Action, Again, Emit, Update
 from hauberk.workloads.controllers import NodeLifecycleController
@@ -112,3 +114,16 @@ def test_a_node_that_never_said_anything_is_unknown_too() -> None:
     assert isinstance(written, Update)
     (ready,) = written.object["status"]["conditions"]
     assert (ready["status"], ready["reason"]) == ("Unknown", "NodeStatusNeverUpdated")
+
+
+@pytest.mark.parametrize("duration", [-1, 0, -(2**63), 2**31 - 1, 2**63 - 1, None])
+def test_no_lease_makes_the_controller_spin_or_trust_a_node_for_ever(duration: int | None) -> None:
+    controller, view = NodeLifecycleController(clock=(clock := Clock())), View()
+    view.lease["spec"]["leaseDurationSeconds"] = duration  # type: ignore[index]
+    waits = []
+    for _ in range(5):
+        (wait,) = [each.after for each in decide(controller, view) if isinstance(each, Again)]
+        waits.append(wait)
+        clock.time += wait
+    assert all(1.0 <= wait <= node_lifecycle.LONGEST_GRACE for wait in waits)
+    assert any(isinstance(each, Update) and each.kind == "Node" for each in decide(controller, view))

@@ -1,8 +1,11 @@
 """The work queue: order, one at a time for a key, and bounded back-off."""
 
 import asyncio
+import math
 
-from hauberk.workloads.queue import LONGEST_BACKOFF, WorkQueue
+import pytest
+
+from hauberk.workloads.queue import LEAST_WAIT, LONGEST_BACKOFF, WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
 
@@ -35,5 +38,26 @@ async def test_the_earlier_of_two_times_counts() -> None:
     queue.add_after(A, 30)
     queue.add_after(A, 0.01)
     queue.add_after(A, 20)
+    async with asyncio.timeout(2):
+        assert await queue.take() == A
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, -math.inf])
+async def test_nothing_comes_back_at_once_for_ever(seconds: float) -> None:
+    queue = WorkQueue()
+    queue.add(A)
+    began, turns = asyncio.get_running_loop().time(), 4
+    for _ in range(turns):
+        assert await queue.take() == A
+        queue.done(A)
+        queue.add_after(A, seconds)
+    assert asyncio.get_running_loop().time() - began >= LEAST_WAIT * (turns - 1) * 0.9
+
+
+async def test_a_time_that_never_comes_is_far_away_and_no_more() -> None:
+    queue = WorkQueue()
+    for seconds in (math.inf, 1e300):
+        queue.add_after(A, seconds)
+    queue.add_after(A, 0.0)
     async with asyncio.timeout(2):
         assert await queue.take() == A

@@ -2,8 +2,8 @@
 
 Whoever may write a RequestAuthentication makes this process open a connection. So there is a bound on everything: HTTPS
 alone, no user's name, no redirects, no address of this machine or its link, a few connections at a time, small answers,
-and nobody is told what an answer was. A set that was fetched once stays until a newer one comes, however long the issuer
-is away.
+and nobody is told what an answer was. A set that was fetched once stays until a newer one comes, however long
+its issuer is away.
 """
 
 import asyncio

@@ -18,6 +18,8 @@ LEASES = "kube-node-lease"
 """Namespace of the nodes' Leases, each of its node's name."""
 GRACE = 40.0
 """Seconds of silence that a node has whose Lease does not say how long it holds."""
+LONGEST_GRACE = 300.0
+"""However long a Lease says that it holds: a node that is gone must be seen to be."""
 _TOLD_BY_THE_NODE = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -64,7 +66,8 @@ def reconcile(seen: Observed, now: datetime) -> list[Action]:
 
 
 def _grace(lease: Object | None) -> float:
-    return float(((lease or {}).get("spec") or {}).get("leaseDurationSeconds") or GRACE)
+    told = float(((lease or {}).get("spec") or {}).get("leaseDurationSeconds") or GRACE)
+    return min(max(1.0, told), LONGEST_GRACE)
 
 
 def _unknown(conditions: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:

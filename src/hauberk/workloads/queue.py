@@ -7,6 +7,8 @@ from collections import OrderedDict
 from hauberk.workloads.action import Key
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.05, 60.0
+LEAST_WAIT = 0.02
+"""Seconds: nothing is added later sooner, so that no number in an object makes its controller spin."""
 
 
 class WorkQueue:
@@ -29,9 +31,9 @@ class WorkQueue:
         self._arrived.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Add it then, unless it is due earlier already."""
+        """Add it then (but not before `LEAST_WAIT`), unless it is due earlier already."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
+        due = loop.time() + max(LEAST_WAIT, seconds)
         if (timer := self._timers.get(key)) is not None and timer.when() <= due:
             return
         self._cancel(key)
