@@ -225,6 +225,15 @@ def test_right_objects_are_accepted(text: str) -> None:
             "spec.externalName",
         ),
         (VIRTUAL_SERVICE, "hosts: [web]", "hosts: ['w e b']", "spec.hosts[0]"),
+        (
+            VIRTUAL_SERVICE,
+            "  http:",
+            "  tls:\n"
+            "  - match: [{sniHosts: [WEB, web.bank.example]}]\n"
+            "    route: [{destination: {host: web}}]\n"
+            "  http:",
+            "spec.tls[0].match[0].sniHosts[1]",
+        ),
         (VIRTUAL_SERVICE, "{prefix: /a}", "{prefix: /a, exact: /b}", "spec.http[0].match[0].uri"),
         (VIRTUAL_SERVICE, "{prefix: /a}", "{regex: '('}", "spec.http[0].match[0].uri.regex"),
         (VIRTUAL_SERVICE, "{prefix: /a}", "{regex: 'a(?=b)'}", "spec.http[0].match[0].uri.regex"),

@@ -252,15 +252,11 @@ class _Route:
         rules = self._route.spec.get("rules") or ()
         kind = self._route.kind
         if kind == "TCPRoute":
-            return {"tcp": [{"route": self._backends(rule)} for rule in rules if self._backends(rule)]}
+            return {"tcp": [{"route": self._backends(rule)} for rule in rules]}
         if kind == "TLSRoute":
             names = list(self._route.spec.get("hostnames") or ("*",))
             return {
-                "tls": [
-                    {"match": [{"sniHosts": names}], "route": self._backends(rule)}
-                    for rule in rules
-                    if self._backends(rule)
-                ]
+                "tls": [{"match": [{"sniHosts": names}], "route": self._backends(rule)} for rule in rules]
             }
         routes = [route for rule in rules for route in self._http(rule)]
         return {"http": sorted(routes, key=_precedence)}

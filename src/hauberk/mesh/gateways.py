@@ -13,6 +13,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from hauberk.mesh import filters
 from hauberk.mesh.addresses import socket_address
 from hauberk.mesh.authorization import Authorization
+from hauberk.mesh.clusters import BLACK_HOLE
 from hauberk.mesh.destination_rules import DestinationRule
 from hauberk.mesh.gateway_api import pods_namespace
 from hauberk.mesh.gateway_tls import (
@@ -24,11 +25,13 @@ from hauberk.mesh.gateway_tls import (
     secret_resources,
     server_socket,
 )
-from hauberk.mesh.hosts import host_matches, resolve_host
+from hauberk.mesh.hosts import narrower_host, resolve_host
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.proxy import Proxy
 from hauberk.mesh.registry import Configuration, Key, Labels, Mesh, Registry, Service
 from hauberk.mesh.request_authentication import Issuer, http_filters
+from hauberk.mesh.server_names import ServerNames
+from hauberk.mesh.tcp_routes import TcpRoute
 from hauberk.mesh.telemetry import Observation
 from hauberk.mesh.virtual_services import Client, Translation, http_routes, tcp_routes, uses_cors
 from hauberk.model.credential import Credential
@@ -72,24 +75,31 @@ class Server:
         return str(self.tls.get("mode") or "SIMPLE")
 
     @property
+    def statistics(self) -> str:
+        return f"{self.protocol.lower()}.{self.port}"
+
+    @property
+    def owner(self) -> str:
+        """Its Gateway, as messages name it."""
+        return f"{self.gateway.namespace}/{self.gateway.name}"
+
+    @property
     def shows_secret(self) -> bool:
         """Whether it ends TLS with the certificate of a Secret."""
         return self.protocol in ("HTTPS", "TLS") and self.mode not in PLAIN_MODES
 
     @property
     def server_names(self) -> list[str]:
-        return sorted({host for _, host in self.hosts if host != "*"})
+        return sorted({host for _, host in self.hosts})
 
-    def common_host(self, virtual: Configuration, host: str) -> str | None:
-        """What of a VirtualService's host this server serves: the narrower of both names."""
-        for namespace, pattern in self.hosts:
-            if namespace not in ("*", virtual.namespace):
-                continue
-            if host_matches(pattern, host):
-                return host
-            if host_matches(host, pattern):
-                return pattern
-        return None
+    def common_hosts(self, virtual: Configuration, host: str) -> list[str]:
+        """What of a VirtualService's host this server serves: by each of its own hosts the narrower of both names."""
+        found = (
+            narrower_host(pattern, host.lower())
+            for namespace, pattern in self.hosts
+            if namespace in ("*", virtual.namespace)
+        )
+        return list(dict.fromkeys(one for one in found if one is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +235,8 @@ def _listening_port(number: int, services: Sequence[Service]) -> int:
 def _server_host(told: str, own: str) -> tuple[str, str]:
     namespace, slash, host = told.rpartition("/")
     if not slash:
-        return "*", host
-    return (own if namespace == "." else namespace), host
+        return "*", host.lower()
+    return (own if namespace == "." else namespace), host.lower()
 
 
 def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> listener_pb2.Listener | None:
@@ -236,22 +246,20 @@ def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> li
         traffic_direction="OUTBOUND",
         metadata={"filter_metadata": {"hauberk.io": metadata(inputs.authorization.revision, "")}},
     )
+    servers = list(_without_strangers(port, servers))
     plain = [server for server in servers if server.protocol in _HTTP]
     if plain:
         listener.default_filter_chain.name = plain[0].route_name
         listener.default_filter_chain.filters.append(_manager(plain[0], plain, inputs))
+    names = ServerNames(port)
     for server in servers:
         if server.terminates_http and server.protocol == "HTTPS":
-            chain = listener.filter_chains.add(
-                name=server.route_name, filters=[_manager(server, [server], inputs)]
-            )
-            chain.filter_chain_match.server_names.extend(server.server_names)
-            chain.filter_chain_match.transport_protocol = "tls"
-            chain.transport_socket.CopyFrom(
-                server_socket(server.tls, server.secrets, inputs.mesh, ["h2", "http/1.1"])
-            )
+            _https_chains(listener, server, inputs, names)
         elif not server.terminates_http:
-            _tcp_chains(listener, server, inputs)
+            _tcp_chains(listener, server, inputs, names)
+    for server in servers:
+        if not server.terminates_http:
+            _closed_chain(listener, server, inputs, names)
     if any(chain.filter_chain_match.transport_protocol for chain in listener.filter_chains):
         listener.listener_filters.append(filters.tls_inspector())
         if any(server.protocol == "TCP" for server in servers):
@@ -261,29 +269,110 @@ def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> li
     return listener if listener.filter_chains or has_default else None
 
 
-def _tcp_chains(listener: listener_pb2.Listener, server: Server, inputs: GatewayInputs) -> None:
+def _without_strangers(port: int, servers: Sequence[Server]) -> Iterator[Server]:
+    """What comes without TLS is HTTP or TCP as the oldest server has it; a younger one takes no port from it."""
+    first = next((one for one in servers if one.protocol in _HTTP or one.protocol == "TCP"), None)
+    for server in servers:
+        if (
+            first is not None
+            and (server.protocol in _HTTP or server.protocol == "TCP")
+            and (server.protocol == "TCP") != (first.protocol == "TCP")
+        ):
+            _log.warning(
+                "mesh: port %d is %s by Gateway %s: %s by Gateway %s is not served",
+                port,
+                first.protocol,
+                first.owner,
+                server.protocol,
+                server.owner,
+            )
+            continue
+        yield server
+
+
+def _https_chains(
+    listener: listener_pb2.Listener, server: Server, inputs: GatewayInputs, names: ServerNames
+) -> None:
+    network_filters = [_manager(server, [server], inputs)]
+    socket = server_socket(server.tls, server.secrets, inputs.mesh, ["h2", "http/1.1"])
+    for chain in _chains(
+        listener, server.route_name, names.give(server.server_names, f"Gateway {server.owner}")
+    ):
+        chain.filters.extend(network_filters)
+        chain.transport_socket.CopyFrom(socket)
+
+
+def _tcp_chains(
+    listener: listener_pb2.Listener, server: Server, inputs: GatewayInputs, names: ServerNames
+) -> None:
     """TCP, TLS terminated or passed through: by the TLS and TCP routes bound to the gateway."""
     terminates = server.protocol == "TLS" and server.mode not in ("PASSTHROUGH", "AUTO_PASSTHROUGH")
     for virtual, gateway_name in _bound(server, inputs):
         routes = tcp_routes(virtual, _translation(server, gateway_name, inputs))
         for index, route in enumerate(routes):
-            if not route.clusters:
-                continue
-            stat = f"{server.protocol.lower()}.{server.port}"
-            proxy = filters.weighted_tcp_proxy(stat, route.clusters, inputs.observation)
-            network_filters = [*inputs.authorization.network_filters(), proxy]
+            network_filters = _tcp_filters(server, route.clusters, inputs)
             if server.protocol == "TCP":
                 if not listener.HasField("default_filter_chain"):
-                    listener.default_filter_chain.name = stat
+                    listener.default_filter_chain.name = server.statistics
                     listener.default_filter_chain.filters.extend(network_filters)
                 continue
-            chain = listener.filter_chains.add(
-                name=f"{stat}.{virtual.namespace}.{virtual.name}.{index}", filters=network_filters
-            )
+            owner = f"VirtualService {virtual.namespace}/{virtual.name}"
+            given = names.give(_names_of(route, virtual, server, inputs.mesh), owner)
+            name = f"{server.statistics}.{virtual.namespace}.{virtual.name}.{index}"
+            for chain in _chains(listener, name, given):
+                chain.filters.extend(network_filters)
+                if terminates:
+                    chain.transport_socket.CopyFrom(
+                        server_socket(server.tls, server.secrets, inputs.mesh, [])
+                    )
+
+
+def _closed_chain(
+    listener: listener_pb2.Listener, server: Server, inputs: GatewayInputs, names: ServerNames
+) -> None:
+    """Names that no route of their own listener asked for are nobody's, though a wildcard may cover them."""
+    free = [name for name in server.reserved if not names.is_given(name)]
+    for chain in _chains(listener, f"{server.statistics}.{server.owner}.closed", names.give(free, "nobody")):
+        chain.filters.extend(_tcp_filters(server, ((BLACK_HOLE, 1),), inputs))
+
+
+def _chains(
+    listener: listener_pb2.Listener, name: str, given: Sequence[str]
+) -> Iterator[listener_components_pb2.FilterChain]:
+    """A chain for the server names, and one more for any name: Envoy takes no `*` among others."""
+    for told in ([one for one in given if one != "*"], ["*"] if "*" in given else []):
+        if told:
+            chain = listener.filter_chains.add(name=name)
             chain.filter_chain_match.transport_protocol = "tls"
-            chain.filter_chain_match.server_names.extend(route.server_names or server.server_names)
-            if terminates:
-                chain.transport_socket.CopyFrom(server_socket(server.tls, server.secrets, inputs.mesh, []))
+            chain.filter_chain_match.server_names.extend(one for one in told if one != "*")
+            yield chain
+            name = f"{name}.any"
+
+
+def _names_of(route: TcpRoute, virtual: Configuration, server: Server, mesh: Mesh) -> list[str]:
+    """The server names of a route that are its VirtualService's and that the server admits from there."""
+    hosts = [resolve_host(one, virtual.namespace, mesh).lower() for one in virtual.spec.get("hosts") or ()]
+    found: dict[str, None] = {}
+    for told in route.server_names or hosts:
+        shared = (narrower_host(host, told.lower()) for host in hosts)
+        names = [name for one in shared if one is not None for name in server.common_hosts(virtual, one)]
+        if not names and route.server_names:
+            _log.warning(
+                "mesh: VirtualService %s/%s: the server name %s is none of its hosts at Gateway %s",
+                virtual.namespace,
+                virtual.name,
+                told,
+                server.owner,
+            )
+        found.update(dict.fromkeys(names))
+    return list(found)
+
+
+def _tcp_filters(
+    server: Server, clusters: Sequence[tuple[str, int]], inputs: GatewayInputs
+) -> list[listener_components_pb2.Filter]:
+    proxy = filters.weighted_tcp_proxy(server.statistics, clusters, inputs.observation)
+    return [*inputs.authorization.network_filters(), proxy]
 
 
 def _manager(
@@ -312,8 +401,7 @@ def _routes(name: str, servers: Sequence[Server], inputs: GatewayInputs) -> rout
         for virtual, gateway_name in _bound(server, inputs):
             context = _translation(server, gateway_name, inputs)
             for told in virtual.spec.get("hosts") or ():
-                host = server.common_host(virtual, resolve_host(told, virtual.namespace, inputs.mesh))
-                if host is not None:
+                for host in server.common_hosts(virtual, resolve_host(told, virtual.namespace, inputs.mesh)):
                     routes.setdefault(host, []).extend(http_routes(virtual, context))
                     if server.tls.get("httpsRedirect"):
                         redirected.add(host)
@@ -356,7 +444,7 @@ def _bound(server: Server, inputs: GatewayInputs) -> Iterator[tuple[Configuratio
         hosts = (
             resolve_host(host, virtual.namespace, inputs.mesh) for host in virtual.spec.get("hosts") or ()
         )
-        if any(server.common_host(virtual, host) is not None for host in hosts):
+        if any(server.common_hosts(virtual, host) for host in hosts):
             yield virtual, name
 
 

@@ -17,7 +17,7 @@ from envoy.type.matcher.v3 import string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import duration_pb2
 
-from hauberk.mesh.clusters import outbound_name
+from hauberk.mesh.clusters import BLACK_HOLE, outbound_name
 from hauberk.mesh.destination_rules import DestinationRule
 from hauberk.mesh.durations import duration
 from hauberk.mesh.hosts import resolve_host
@@ -168,8 +168,10 @@ def tcp_routes(virtual: Configuration, context: Translation) -> list[TcpRoute]:
     for told in virtual.spec.get("tls") or ():
         for match in told.get("match") or ():
             if _applies(match, context):
-                names = tuple(name for name in match.get("sniHosts") or () if name != "*")
-                made.append(TcpRoute(_weighted(told, virtual.namespace, context), names))
+                names = tuple(match.get("sniHosts") or ())
+                made.append(
+                    TcpRoute(_weighted(told, virtual.namespace, context), () if "*" in names else names)
+                )
     for told in virtual.spec.get("tcp") or ():
         if any(_applies(match, context) for match in told.get("match") or EVERYTHING):
             made.append(TcpRoute(_weighted(told, virtual.namespace, context)))
@@ -178,13 +180,14 @@ def tcp_routes(virtual: Configuration, context: Translation) -> list[TcpRoute]:
 
 
 def _weighted(told: Spec, namespace: str, context: Translation) -> tuple[tuple[str, int], ...]:
+    """Where its connections go; those of a route that leads nowhere are closed."""
     shares = [
         (context.cluster(entry["destination"], namespace), entry.get("weight", 0))
         for entry in told.get("route") or ()
     ]
     if len(shares) == 1:
         return ((shares[0][0], 1),)
-    return tuple((name, weight) for name, weight in shares if weight)
+    return tuple((name, weight) for name, weight in shares if weight) or ((BLACK_HOLE, 1),)
 
 
 def _destinations(route: Spec) -> Iterator[Spec]:

@@ -87,7 +87,13 @@ def admit_virtual_service(new: VirtualService, _old: VirtualService | None) -> E
             yield required(f"{at}.match", "a TLS route needs sniHosts to tell connections apart")
         for number, match in enumerate(tls.match):
             for position, name in enumerate(match.sni_hosts):
-                yield from host_name(name, f"{at}.match[{number}].sniHosts[{position}]")
+                where = f"{at}.match[{number}].sniHosts[{position}]"
+                yield from host_name(name, where)
+                if not any(_covers(host, name) for host in spec.hosts):
+                    yield invalid(
+                        where,
+                        f"expected one of spec.hosts or a name that they cover, found {name}: add it there",
+                    )
             for position, subnet in enumerate(match.destination_subnets):
                 yield from ip_block(subnet, f"{at}.match[{number}].destinationSubnets[{position}]")
         yield from _admit_shares([(item.destination, item.weight) for item in tls.route], f"{at}.route")
@@ -99,6 +105,13 @@ def admit_virtual_service(new: VirtualService, _old: VirtualService | None) -> E
             if l4_match.source_subnet:
                 yield from ip_block(l4_match.source_subnet, f"{at}.match[{number}].sourceSubnet")
         yield from _admit_shares([(item.destination, item.weight) for item in tcp.route], f"{at}.route")
+
+
+def _covers(host: str, name: str) -> bool:
+    """Whether a host, `*` in place of its first labels or not, stands for all that a name stands for."""
+    if host.startswith("*"):
+        return name.lower().endswith(host[1:].lower())
+    return name.lower() == host.lower()
 
 
 def _admit_http(route: HttpRoute, path: str, *, is_delegate: bool) -> Errors:
