@@ -123,7 +123,8 @@ metadata: {name: web}
 spec:
   rules:
   - matches: [{path: {type: PathPrefix, value: /a}}]
-    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    filters:
+    - {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}
     timeouts: {request: 1s}
     backendRefs: [{name: web, port: 80}]
 """
@@ -299,6 +300,12 @@ def test_right_objects_are_accepted(text: str) -> None:
         (MESH_CONFIG, 'text: "x"', "", "spec.extensionProviders[1].envoyFileAccessLog.logFormat"),
         (HTTP_ROUTE, "value: /a", "value: a", "spec.rules[0].matches[0].path.value"),
         (HTTP_ROUTE, "PathPrefix", "Exact", "spec.rules[0].filters[0].path.type"),
+        (
+            HTTP_ROUTE,
+            "    timeouts:",
+            "    - {type: URLRewrite, urlRewrite: {hostname: web.example}}\n    timeouts:",
+            "spec.rules[0].filters[1]",
+        ),
         (HTTP_ROUTE, "type: URLRewrite", "type: RequestMirror", "spec.rules[0].filters[0].urlRewrite"),
         (HTTP_ROUTE, "request: 1s", "request: 1.5s", "spec.rules[0].timeouts.request"),
         (HTTP_ROUTE, ", port: 80", "", "spec.rules[0].backendRefs[0].port"),

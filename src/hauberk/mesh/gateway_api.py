@@ -35,6 +35,12 @@ _log = logging.getLogger(__name__)
 
 EVERYTHING: tuple[Spec, ...] = ({},)
 
+_HEADER_MODIFIERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier"})
+_FILTERS = {
+    "HTTPRoute": _HEADER_MODIFIERS | {"RequestMirror", "RequestRedirect", "URLRewrite"},
+    "GRPCRoute": _HEADER_MODIFIERS | {"RequestMirror"},
+}
+"""The filters that are carried out, by the kind of route. A backend of its own has those on headers only."""
 
 _DERIVED = "~gateway-api"
 """Ends the names of what is derived: no object of the API can have such a name."""
@@ -143,6 +149,8 @@ class _Route:
         self._registry = registry
         self._gateways = gateways
         self._problems: list[tuple[str, str]] = []
+        self._dropped: list[str] = []
+        """Rules that answer 500, and why."""
 
     def convert(self) -> tuple[list[Configuration], RouteStatus]:
         body = self._body()
@@ -161,9 +169,19 @@ class _Route:
             for suffix, spec in specs.items():
                 name = f"{self._route.name}~{self._route.kind.lower()}~{index}{suffix}"
                 made.append(_derived(self._route, "VirtualService", name, spec))
-            parents.append(RouteParent(parent, (accepted, resolved), listeners))
+            accepted, *partially = self._without_dropped(accepted)
+            parents.append(RouteParent(parent, (accepted, resolved, *partially), listeners))
         route = self._route
         return made, RouteStatus(route.kind, route.namespace, route.name, route.generation, tuple(parents))
+
+    def _without_dropped(self, accepted: Condition) -> tuple[Condition, ...]:
+        """What is said of a route some or all of whose rules are not carried out."""
+        if not accepted.status or not self._dropped:
+            return (accepted,)
+        message = f"Dropped Rule, its requests are answered 500: {'; '.join(self._dropped)}"
+        if len(self._dropped) == len(self._route.spec.get("rules") or ()):
+            return (_refused("UnsupportedValue", message),)
+        return accepted, Condition("PartiallyInvalid", True, "UnsupportedValue", message)
 
     def _is_anothers(self, parent: Spec) -> bool:
         """Whether another controller runs the parent, and is to say what becomes of the route there."""
@@ -258,11 +276,46 @@ class _Route:
             return {
                 "tls": [{"match": [{"sniHosts": names}], "route": self._backends(rule)} for rule in rules]
             }
-        routes = [route for rule in rules for route in self._http(rule)]
+        routes = [route for index, rule in enumerate(rules) for route in self._http(index, rule)]
         return {"http": sorted(routes, key=_precedence)}
 
-    def _http(self, rule: Spec) -> Iterator[dict[str, Any]]:
+    def _http(self, index: int, rule: Spec) -> Iterator[dict[str, Any]]:
         """One route for each match, so that they can be put in order of precedence."""
+        refused = list(self._refused_filters(rule))
+        if refused:
+            self._dropped.append(f"rules[{index}]: {', '.join(refused)}")
+        told = {"directResponse": {"status": 500}} if refused else self._answer(rule)
+        translate = _grpc_match if self._route.kind == "GRPCRoute" else _http_match
+        for match in rule.get("matches") or EVERYTHING:
+            yield {**told, "match": [translate(match)]}
+
+    def _refused_filters(self, rule: Spec) -> Iterator[str]:
+        """Filters that nobody here carries out: without them no request may pass (Gateway API, HTTPRouteFilter)."""
+        own = rule.get("filters") or ()
+        yield from self._not_carried_out(own, _FILTERS[self._route.kind])
+        if {"RequestRedirect", "URLRewrite"} <= {one.get("type") for one in own}:
+            yield "RequestRedirect and URLRewrite exclude each other"
+        for reference in rule.get("backendRefs") or ():
+            if reference.get("weight") != 0:
+                for one in self._not_carried_out(reference.get("filters") or (), _HEADER_MODIFIERS):
+                    yield f"backendRef {reference.get('name')}: {one}"
+
+    def _not_carried_out(self, told: Sequence[Spec], known: frozenset[str]) -> Iterator[str]:
+        seen: set[str] = set()
+        for one in told:
+            kind = str(one.get("type"))
+            if kind == "ExtensionRef":
+                reference = one.get("extensionRef") or {}
+                named = f"{reference.get('kind')} {reference.get('name')}"
+                self._problem("InvalidKind", f"extensionRef: there is no filter {named} here")
+            if kind not in known:
+                yield f"filter {kind} is not supported"
+            elif kind in seen and kind != "RequestMirror":
+                yield f"filter {kind} stands there twice"
+            seen.add(kind)
+
+    def _answer(self, rule: Spec) -> dict[str, Any]:
+        """What a rule does with its requests."""
         told: dict[str, Any] = {}
         backends = self._backends(rule)
         for one in rule.get("filters") or ():
@@ -284,13 +337,11 @@ class _Route:
             told["retries"]["perTryTimeout"] = timeouts["backendRequest"]
         elif timeouts.get("backendRequest") and "timeout" not in told:
             told["timeout"] = timeouts["backendRequest"]
-        translate = _grpc_match if self._route.kind == "GRPCRoute" else _http_match
-        for match in rule.get("matches") or EVERYTHING:
-            yield {**told, "match": [translate(match)]}
+        return told
 
     def _filter(self, told: dict[str, Any], one: Spec) -> None:
-        kind = one.get("type")
-        if kind in ("RequestHeaderModifier", "ResponseHeaderModifier"):
+        kind = one["type"]
+        if kind in _HEADER_MODIFIERS:
             side = "request" if kind == "RequestHeaderModifier" else "response"
             changes = one[f"{side}HeaderModifier"]
             told.setdefault("headers", {})[side] = {
@@ -307,10 +358,10 @@ class _Route:
             backend = self._backend(mirror["backendRef"])
             if backend is not None:
                 told.setdefault("mirrors", []).append(
-                    {"destination": backend, "percentage": {"value": mirror.get("percent", 100)}}
+                    {"destination": backend, "percentage": {"value": _percent(mirror)}}
                 )
         else:
-            self._problems.append(("UnsupportedValue", f"filter {kind} is not supported"))
+            raise ValueError(f"filter {kind} is not supported")
 
     def _backends(self, rule: Spec) -> list[dict[str, Any]]:
         found = []
@@ -438,6 +489,15 @@ def _precedence(route: Spec) -> tuple[int, int, int, int, int]:
         -len(match.get("headers") or {}),
         -len(match.get("queryParams") or {}),
     )
+
+
+def _percent(mirror: Spec) -> float:
+    """The share of requests that a mirror gets: `fraction`, else `percent`, else all."""
+    fraction = mirror.get("fraction")
+    if fraction is not None:
+        return float(100 * fraction["numerator"] / (fraction.get("denominator") or 100))
+    percent = mirror.get("percent")
+    return 100.0 if percent is None else float(percent)
 
 
 def _redirect(told: Spec) -> dict[str, Any]:

@@ -40,6 +40,7 @@ _FIELD_OF_TYPE = {
     "CORS": "cors",
     "ExternalAuth": "external_auth",
 }
+_REPEATABLE = frozenset({"RequestMirror", "ExtensionRef"})
 
 
 def admit_gateway(new: Gateway, _old: Gateway | None) -> Errors:
@@ -139,6 +140,10 @@ def _admit_match(match: HttpMatch, path: str) -> Errors:
 
 
 def _admit_filters(filters: Sequence[HttpFilter | GrpcFilter], path: str) -> Errors:
+    once: list[tuple[str, str]] = [
+        (item.type, f"{path}[{index}]") for index, item in enumerate(filters) if item.type not in _REPEATABLE
+    ]
+    yield from unique(once, "filter type")
     for index, item in enumerate(filters):
         wanted = _FIELD_OF_TYPE[item.type]
         for field in _FIELD_OF_TYPE.values():
