@@ -9,8 +9,9 @@ import pytest
 
 from hauberk.model.kinds import CONFIG_MAP
 from hauberk.store import storage
-from hauberk.store.client import ApiError
+from hauberk.store.client import ApiError, Event
 from hauberk.store.http_client import HttpClient
+from hauberk.store.informer import Informer
 from hauberk.store.server import ApiServer
 
 WHERE = "/api/v1/namespaces/default/configmaps"
@@ -152,3 +153,25 @@ async def test_malformed_requests_are_told_what_is_wrong(client: HttpClient) -> 
         code, _ = await answered(method="PATCH", url=f"{url}/a", data=body, headers=patch)
         assert code in {400, 422}
     assert isinstance(session, aiohttp.ClientSession)
+
+
+async def test_a_subscriber_that_an_object_overwhelms_hears_of_the_others(
+    client: HttpClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    informer, heard = Informer(client, CONFIG_MAP, "default"), asyncio.Event()
+
+    def hear(event: Event) -> None:
+        if event.object["metadata"]["name"] == "bad":
+            raise RuntimeError("secret")
+        heard.set()
+
+    informer.subscribe(hear)
+    following = asyncio.create_task(informer.run())
+    for name in ("bad", "good"):
+        await client.create(CONFIG_MAP, {"metadata": {"name": name, "namespace": "default"}})
+    async with asyncio.timeout(10):
+        await heard.wait()
+    assert not following.done()
+    following.cancel()
+    assert "informer: ADDED configmaps/default/bad: fault: RuntimeError < " in caplog.text
+    assert "secret" not in caplog.text

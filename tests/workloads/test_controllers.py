@@ -2,9 +2,24 @@
 
 import asyncio
 import collections
+import copy
+import decimal
+import importlib
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from hauberk.store.client import ApiError
+from hauberk.workloads import deployment as deployments
+from hauberk.workloads import job as jobs
+from hauberk.workloads import statefulset
+from hauberk.workloads.action import Again, Create
+from hauberk.workloads.pod import BURST
+from hauberk.workloads.queue import WorkQueue
+from hauberk.workloads.run import run_controllers
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 TEMPLATE: dict[str, Any] = {
     "metadata": {"labels": {"app": "web"}},
@@ -267,3 +282,91 @@ async def test_a_pod_relabelled_away_leaves_its_slice(world: Any) -> None:
     await world.until(lambda: held() and name not in held())
     await world.until(lambda: rolled_out(world))
     assert not world.get("Pod", name)["metadata"].get("ownerReferences")
+
+
+def named(name: str) -> dict[str, Any]:
+    made = copy.deepcopy(deployment(1))
+    made["metadata"]["name"] = name
+    made["spec"]["selector"] = {"matchLabels": {"app": name}}
+    made["spec"]["template"]["metadata"]["labels"] = {"app": name}
+    return made
+
+
+async def test_an_object_that_makes_a_controller_raise_stops_no_other(
+    world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said which one, without its values, and tried again; mended, it goes on."""
+    reconcile = deployments.reconcile
+
+    def raising(seen: Any, now: Any) -> Any:
+        if seen.deployment["metadata"]["name"] == "bad":
+            raise decimal.Overflow("secret")
+        return reconcile(seen, now)
+
+    monkeypatch.setattr(deployments, "reconcile", raising)
+    await world.create("Deployment", named("bad"))
+    await world.until(lambda: "deployment-controller: bank/bad: fault: Overflow < " in caplog.text)
+    await world.create("Deployment", named("good"))
+    await world.until(lambda: any(p["metadata"]["labels"]["app"] == "good" for p in world.api.all("Pod")))
+    assert "secret" not in caplog.text
+    monkeypatch.undo()
+    await world.until(lambda: any(p["metadata"]["labels"]["app"] == "bad" for p in world.api.all("Pod")))
+
+
+async def test_an_object_whose_keys_cannot_be_told_stops_no_other(
+    world: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.create("Deployment", {"metadata": {"name": "bare", "namespace": "bank"}})
+    replica_set = {**named("set"), "kind": "ReplicaSet"}
+    await world.create("ReplicaSet", replica_set)  # might be the Deployment's, which says not what it selects
+    await world.until(lambda: "woken by ReplicaSet/bank/set: fault: KeyError < " in caplog.text)
+    await world.create("Deployment", deployment(1))
+    await world.until(lambda: any(p["metadata"]["labels"]["app"] == "web" for p in world.api.all("Pod")))
+
+
+async def test_a_bug_outside_of_any_objects_handling_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(_queue: Any) -> Any:
+        raise RuntimeError("of the queue's own")
+
+    monkeypatch.setattr(WorkQueue, "take", take)
+    api = importlib.import_module("memory_client").MemoryClient()
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with asyncio.timeout(10):
+            await run_controllers(api, lambda: "ROOT")
+    assert raised.group_contains(RuntimeError, match="of the queue's own")
+
+
+@pytest.mark.parametrize("completions", [None, 2**31 - 1])
+def test_a_job_of_two_billion_pods_is_begun_in_small_steps(completions: int | None) -> None:
+    spec: dict[str, Any] = {"parallelism": 2**31 - 1, "template": TEMPLATE}
+    if completions:
+        spec |= {"completions": completions, "completionMode": "Indexed"}
+    metadata = {"name": "many", "namespace": "bank", "uid": "u"}
+    found = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    actions = jobs.reconcile(jobs.Observed(found, [], "1"), NOW)
+    assert sum(isinstance(each, Create) for each in actions) == BURST
+    assert any(isinstance(each, Again) for each in actions)
+
+
+def test_a_job_whose_deadline_has_passed_is_not_looked_at_all_the_time() -> None:
+    spec = {"suspend": True, "activeDeadlineSeconds": 1, "template": TEMPLATE}
+    status = {"startTime": "2000-01-01T00:00:00Z"}
+    found = {"metadata": {"name": "a", "namespace": "bank", "uid": "u"}, "spec": spec, "status": status}
+    assert not any(isinstance(each, Again) for each in jobs.reconcile(jobs.Observed(found, [], "1"), NOW))
+
+
+def test_a_parallel_set_of_two_billion_pods_is_begun_in_small_steps() -> None:
+    spec = {
+        "replicas": 2**31 - 1,
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": TEMPLATE,
+    }
+    found = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "many", "namespace": "bank", "uid": "u"},
+        "spec": spec,
+    }
+    actions = statefulset.reconcile(statefulset.Observed(found, [], frozenset(), []), NOW)
+    assert 0 < sum(isinstance(each, Create) for each in actions) <= BURST + 1

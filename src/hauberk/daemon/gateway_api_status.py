@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from hauberk import fault
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.gateway_listeners import OWN_CLASSES
 from hauberk.mesh.gateway_status import CONTROLLER, Status
@@ -83,6 +84,14 @@ class GatewayApiStatus:
         return written
 
     async def _write(self, status: Status, found: Object) -> bool:
+        try:
+            return await self._write_one(status, found)
+        except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+            said = fault.described(error)
+            log.error("status of %s %s/%s: fault: %s", status.kind, status.namespace, status.name, said)
+            return False
+
+    async def _write_one(self, status: Status, found: Object) -> bool:
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         before = found.get("status") or {}
         after = status.merge(before, now)

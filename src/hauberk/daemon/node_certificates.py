@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from hauberk import fault
 from hauberk.daemon.admission import Refusal
 from hauberk.daemon.signing_request import CLIENT_SIGNER, Granted, is_open, judge, with_condition
 from hauberk.identity.authority import AuthorityError, CertificateAuthority
@@ -48,6 +49,10 @@ class NodeCertificates:
             except (ApiError, AuthorityError, OSError) as error:
                 seconds = self._queue.failed(key)
                 log.warning("certificate request %s: %s; again in %.1f s", key[1], error, seconds)
+            except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+                seconds = self._queue.failed(key)
+                said = fault.described(error)
+                log.error("certificate request %s: fault: %s; again in %.1f s", key[1], said, seconds)
             finally:
                 self._queue.done(key)
 

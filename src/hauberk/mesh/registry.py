@@ -7,10 +7,12 @@ identical (`is`), so that all that is derived from it stays as it was.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hauberk import fault
 from hauberk.mesh.facts import (
     GATEWAY_API,
     HAUBERK,
@@ -91,6 +93,8 @@ CONFIGURATION_KINDS = frozenset(
     }
 )
 
+_log = logging.getLogger(__name__)
+
 GATEWAY_ANNOTATION = "hauberk.io/gateway"
 
 
@@ -147,7 +151,7 @@ class _Update:
         for group, kind, namespace, name in deleted:
             self._delete(group, kind, namespace, name)
         for obj in upserted:
-            self._upsert(obj)
+            self._take(obj)
         for key in self._touched:
             self._view(key)
         self._entries()
@@ -192,6 +196,13 @@ class _Update:
                 del self._write(mapping)[key]
         elif self._get(mapping).get(key) != value:
             self._write(mapping)[key] = value
+
+    def _take(self, obj: Object) -> None:
+        try:
+            self._upsert(obj)
+        except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+            _, kind, namespace, name = object_key(obj)
+            _log.error("mesh: %s %s/%s stays as it was: %s", kind, namespace, name, fault.described(error))
 
     def _upsert(self, obj: Object) -> None:
         group, kind = _group(obj), obj["kind"]

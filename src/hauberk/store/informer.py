@@ -1,10 +1,12 @@
 """A cache of one kind's objects, kept in step by list and watch."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from hauberk import fault
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError, Client, Event
 
@@ -13,6 +15,8 @@ MOST_WAIT = 10.0
 PAGE = 500
 
 Subscriber = Callable[[Event], None]
+
+log = logging.getLogger(__name__)
 
 
 class Informer:
@@ -46,7 +50,7 @@ class Informer:
         """Hear each change; of what is cached already as ADDED, at once."""
         self._subscribers.append(subscriber)
         for obj in list(self._objects.values()):
-            subscriber(Event("ADDED", obj))
+            self._let_hear(subscriber, Event("ADDED", obj))
 
     async def run(self) -> None:
         """Follow until cancelled. Waits between failures, longer each time, with jitter."""
@@ -110,7 +114,14 @@ class Informer:
 
     def _tell(self, event: Event) -> None:
         for subscriber in list(self._subscribers):
+            self._let_hear(subscriber, event)
+
+    def _let_hear(self, subscriber: Subscriber, event: Event) -> None:
+        try:
             subscriber(event)
+        except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+            name = "/".join(filter(None, (self.kind.plural, *_key(event.object))))
+            log.error("informer: %s %s: fault: %s", event.type, name, fault.described(error))
 
 
 def _key(obj: Object) -> tuple[str, str]:

@@ -5,8 +5,10 @@ An ended pod is counted once and only once, whatever dies in between: it keeps a
 """
 
 import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, repeat
 from typing import Any
 
 from hauberk.model.kind import Object
@@ -14,7 +16,15 @@ from hauberk.workloads import condition
 from hauberk.workloads.action import Action, Again, Create, Delete, Emit, Update
 from hauberk.workloads.clock import rfc3339, seconds_since
 from hauberk.workloads.ownership import is_controlled_by, is_deleting
-from hauberk.workloads.pod import deletion_rank, from_template, is_ready, is_terminal, phase, short_hash
+from hauberk.workloads.pod import (
+    BURST,
+    deletion_rank,
+    from_template,
+    is_ready,
+    is_terminal,
+    phase,
+    short_hash,
+)
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
 NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -175,7 +185,7 @@ def _scale(
         wanted = min(wanted, parallelism)
     else:
         wanted = min(parallelism, completions - count.all_succeeded)
-    missing = wanted - len(running)
+    missing = min(wanted - len(running), BURST)
     if missing < 0:
         stoppable = sorted((p for p in running if not is_deleting(p)), key=deletion_rank)
         return [
@@ -186,19 +196,20 @@ def _scale(
     if (wait := _backoff(pods, count, now)) > 0:
         return [], wait
     indexed = job["spec"].get("completionMode") == "Indexed"
-    indexes = _free_indexes(completions or 0, pods, running)[:missing] if indexed else [None] * missing
+    free = _free_indexes(completions or 0, pods, running)
+    indexes: Iterable[int | None] = islice(free, missing) if indexed else repeat(None, missing)
     actions: list[Action] = []
     for number, index in enumerate(indexes):
         pod = _pod(job, seen.seen_at, number, index)
         actions.append(Create("Pod", pod))
         name = pod["metadata"]["name"]
         actions.append(Emit(job, "Normal", "SuccessfulCreate", f"Created pod: {name}"))
-    return actions, 0.0
+    return actions, 0.05 if missing == BURST else 0.0
 
 
-def _free_indexes(completions: int, pods: list[Object], running: list[Object]) -> list[int]:
+def _free_indexes(completions: int, pods: list[Object], running: list[Object]) -> Iterator[int]:
     taken = {_index(pod) for pod in running} | {_index(pod) for pod in pods if phase(pod) == "Succeeded"}
-    return [index for index in range(completions) if index not in taken]
+    return (index for index in range(completions) if index not in taken)
 
 
 def _index(pod: Object) -> int:
@@ -282,8 +293,9 @@ def _expire(job: Object, now: datetime) -> list[Action]:
 
 
 def _deadline(job: Object, started: str, now: datetime) -> float:
+    """Seconds until it; 0 without one, or once it has passed."""
     deadline = job["spec"].get("activeDeadlineSeconds")
-    return 0.0 if deadline is None else max(0.1, deadline - seconds_since(started, now))
+    return 0.0 if deadline is None else max(0.0, deadline - seconds_since(started, now))
 
 
 def _wait(waits: list[float]) -> list[Action]:

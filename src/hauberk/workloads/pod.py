@@ -14,6 +14,9 @@ from hauberk.workloads.ownership import is_deleting, owner_reference
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """No vowels and no look-alikes: names spell no words and can be read aloud."""
 
+BURST = 100
+"""Pods made or deleted in one pass; the next pass follows at once, other keys get their turn between."""
+
 
 def is_ready(pod: Object) -> bool:
     return condition.holds(pod.get("status", {}).get("conditions"), "Ready")

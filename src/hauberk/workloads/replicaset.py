@@ -11,6 +11,7 @@ from hauberk.workloads import condition
 from hauberk.workloads.action import Action, Again, Create, Delete, Emit, Update
 from hauberk.workloads.ownership import claim, is_deleting
 from hauberk.workloads.pod import (
+    BURST,
     available_in,
     deletion_rank,
     from_template,
@@ -18,9 +19,6 @@ from hauberk.workloads.pod import (
     is_ready,
     short_hash,
 )
-
-BURST = 100
-"""Pods made or deleted in one pass; the next pass follows at once, other keys get their turn between."""
 
 
 @dataclass(frozen=True, slots=True)

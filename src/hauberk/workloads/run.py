@@ -1,11 +1,11 @@
 """Runs the controllers: informers wake queues, workers decide and carry out."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from hauberk import fault
 from hauberk.model import kinds
 from hauberk.model.kind import Kind, Object
 from hauberk.store.client import ApiError, Client
@@ -82,8 +82,13 @@ class Runner:
                 tasks.create_task(self._work())
 
     def _wake(self, kind: str, obj: Object) -> None:
-        for key in self.controller.keys(self._view, kind, obj):
-            self.queue.add(key)
+        try:
+            for key in self.controller.keys(self._view, kind, obj):
+                self.queue.add(key)
+        except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+            meta = obj["metadata"]
+            name = "/".join(filter(None, (kind, meta.get("namespace"), meta["name"])))
+            log.error("%s: woken by %s: fault: %s", self.controller.name, name, fault.described(error))
 
     async def _work(self) -> None:
         while True:
@@ -98,38 +103,35 @@ class Runner:
         try:
             actions = self.controller.decide(self._view, key, self._failures.get(key, ""), self._now())
             again = await self._executor.run(actions)
-        except (
-            ApiError,
-            DatabaseError,
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-        ) as error:
-            # The last four: an object that a controller cannot make sense of must not stop the others.
-            self._put_off(key, error)
+        except (ApiError, DatabaseError, OSError) as error:
+            self._put_off(key, error, str(error) or type(error).__name__)
             if isinstance(error, ApiError) and error.code in (400, 403, 422):
                 await self._say(key, error.message)
+            return
+        except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+            self._put_off(key, error, f"fault: {fault.described(error)}")
             return
         self.queue.succeeded(key)
         self._failures.pop(key, None)
         if again is not None:
             self.queue.add_after(key, again)
 
-    def _put_off(self, key: Key, error: Exception) -> None:
+    def _put_off(self, key: Key, error: Exception, said: str) -> None:
         conflict = isinstance(error, ApiError) and error.code == 409 and error.reason == "Conflict"
         seconds = self.queue.failed(key)
         if conflict:
             return  # what we saw was old: the watch brings the new
         name = "/".join(part for part in key if part)
-        log.warning(
-            "%s: %s: %s; again in %.1f s", self.controller.name, name, error or type(error).__name__, seconds
-        )
+        log.warning("%s: %s: %s; again in %.1f s", self.controller.name, name, said, seconds)
 
     async def _say(self, key: Key, refusal: str) -> None:
         """What the API refuses is for the user to mend: said in the object's status and in an event."""
         self._failures[key] = refusal
         if (obj := self._view.get(self.controller.kind, *key)) is not None:
-            with contextlib.suppress(ApiError, OSError):  # said in the log already
+            try:
                 await self._executor.run([Emit(obj, "Warning", "FailedCreate", refusal)])
+            except (ApiError, OSError):
+                return  # the refusal is in the log already
+            except Exception as error:  # noqa: BLE001 - docs/decisions/0006: one object does not end the daemon
+                name = "/".join(filter(None, key))
+                log.error("%s: event of %s: fault: %s", self.controller.name, name, fault.described(error))

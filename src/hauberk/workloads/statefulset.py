@@ -12,7 +12,7 @@ from typing import Any
 from hauberk.model.kind import Object
 from hauberk.workloads.action import Action, Again, Create, Delete, Emit, Update
 from hauberk.workloads.ownership import claim, controller_of, is_controlled_by, is_deleting, owner_reference
-from hauberk.workloads.pod import available_in, from_template, is_ready, is_terminal, template_hash
+from hauberk.workloads.pod import BURST, available_in, from_template, is_ready, is_terminal, template_hash
 
 REVISION_LABEL = "controller-revision-hash"
 NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -99,7 +99,7 @@ class _Plan:
             elif self.rolling and self._is_outdated(ordinal, pod) and not is_deleting(pod):
                 actions += self._delete(pod, "it is unhealthy and of an old revision")
             blocked = True
-            if self.ordered:
+            if self.ordered or len(actions) >= BURST:
                 break
         return actions, blocked
 
