@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hauberk.node.spdy import DICTIONARY, Connection, Data, Opened, ProtocolError, Reply, Reset
+from hauberk.node.spdy import (
+    DICTIONARY,
+    LARGEST_HEADERS,
+    Connection,
+    Data,
+    Opened,
+    ProtocolError,
+    Reply,
+    Reset,
+)
 
 
 def test_the_dictionary_is_the_drafts() -> None:
@@ -86,3 +95,17 @@ def test_garbage_is_refused_and_nothing_else_happens(garbage: bytes) -> None:
 def test_a_frame_without_end_is_refused() -> None:
     with pytest.raises(ProtocolError, match="at most"):
         list(Connection().receive(struct.pack(">II", 1, 0xFF_FFFF)))
+
+
+def test_a_header_block_is_bounded_however_well_it_is_compressed() -> None:
+    client, connection = Client(), Connection()
+    assert len(list(connection.receive(client.open(1, requestid="x" * (LARGEST_HEADERS - 100))))) == 1
+    with pytest.raises(ProtocolError, match="header block"):
+        list(connection.receive(client.open(3, requestid="x" * LARGEST_HEADERS)))
+
+
+def test_headers_after_the_end_of_their_compression_are_refused() -> None:
+    deflate = zlib.compressobj(zdict=DICTIONARY)
+    ended = control(1, struct.pack(">IIH", 1, 0, 0) + deflate.compress(b"\0\0\0\0") + deflate.flush())
+    with pytest.raises(ProtocolError, match="header block"):
+        list(Connection().receive(ended))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import threading
@@ -113,6 +114,9 @@ async def call(namespace: Path, function: Callable[[], Result]) -> Result:
     """What `function` returns when called in a thread that lives in `namespace`.
 
     Sockets that it opens stay in that namespace. The thread ends afterwards, so nothing else ever runs in it.
+
+    Raises:
+        OSError: what `function` raised, or `EAGAIN` when this machine has no thread left.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -134,7 +138,10 @@ async def call(namespace: Path, function: Callable[[], Result]) -> Result:
         else:
             loop.call_soon_threadsafe(finish, result, None)
 
-    threading.Thread(target=run, name=f"in {namespace.name}", daemon=True).start()
+    try:
+        threading.Thread(target=run, name=f"in {namespace.name}", daemon=True).start()
+    except RuntimeError as error:  # Python's name for pthread_create's EAGAIN
+        raise OSError(errno.EAGAIN, str(error)) from error
     return await future
 
 

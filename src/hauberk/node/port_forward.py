@@ -21,6 +21,8 @@ BLOCK = 32_768
 CONNECT_SECONDS = 10.0
 WAITING = 64
 """Blocks of one stream that may wait for the program to take them; then the whole client waits."""
+MOST_STREAMS = 256
+"""Streams of one client at a time, error streams that wait for their data stream among them."""
 
 
 async def serve(request: web.Request, namespace: Path, address: str) -> web.WebSocketResponse:
@@ -58,8 +60,8 @@ class _Forward:
         for event in self._spdy.receive(data):
             match event:
                 case Opened():
-                    await self._answer.send_bytes(self._spdy.accept(event.stream))
                     self._begin(event)
+                    await self._answer.send_bytes(self._spdy.accept(event.stream))
                 case Data() if (queue := self._inputs.get(event.stream)) is not None:
                     if event.data:
                         await queue.put(event.data)
@@ -75,8 +77,14 @@ class _Forward:
             task.cancel()
 
     def _begin(self, opened: Opened) -> None:
+        if opened.stream in self._tasks or opened.stream in self._errors.values():
+            raise ProtocolError(f"stream {opened.stream}: expected a new one, found one in use")
+        if len(self._tasks) + len(self._errors) >= MOST_STREAMS:
+            raise ProtocolError(f"expected at most {MOST_STREAMS} streams at a time, found more")
         request = opened.headers.get("requestid", "")
         if opened.headers.get("streamtype") == "error":
+            if request in self._errors:
+                raise ProtocolError(f"request {request!r}: expected one error stream, found two")
             self._errors[request] = opened.stream
             return
         error = self._errors.pop(request, None)
@@ -96,10 +104,11 @@ class _Forward:
         try:
             if not port.isdecimal() or not 0 < int(port) < 65_536:
                 raise OSError(f"expected a port's number, found {port!r}")
-            inside = await netns.call(self._namespace, lambda: self._connect(int(port)))
-            inside.setblocking(False)
+            inside = await self._connect(int(port))
             reader, writer = await asyncio.open_connection(sock=inside)
             await self._join(stream, reader, writer)
+        except TimeoutError:
+            problem = f"cannot reach port {port} of the pod: no answer within {CONNECT_SECONDS:g} s".encode()
         except OSError as failure:
             problem = f"cannot reach port {port} of the pod: {failure}".encode()
         with contextlib.suppress(ConnectionError):
@@ -109,12 +118,23 @@ class _Forward:
                 self._spdy.reset(stream) if problem else self._spdy.send(stream, b"", last=True)
             )
 
-    def _connect(self, port: int) -> socket.socket:
+    async def _connect(self, port: int) -> socket.socket:
         """To a program that listens on the pod's loopback, as Kubernetes has it, or on its address alone."""
         try:
-            return socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS)
+            return await self._connect_to("127.0.0.1", port)
         except ConnectionRefusedError:
-            return socket.create_connection((self._address, port), CONNECT_SECONDS)
+            return await self._connect_to(self._address, port)
+
+    async def _connect_to(self, address: str, port: int) -> socket.socket:
+        # Only made in the pod's namespace: a thread that waited for the connection would be one a stream.
+        inside = await netns.call(self._namespace, _socket)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await asyncio.get_running_loop().sock_connect(inside, (address, port))
+        except BaseException:
+            inside.close()
+            raise
+        return inside
 
     async def _join(self, stream: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def write() -> None:
@@ -131,3 +151,9 @@ class _Forward:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             writer.close()
+
+
+def _socket() -> socket.socket:
+    made = socket.socket()
+    made.setblocking(False)
+    return made

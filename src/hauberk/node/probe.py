@@ -18,7 +18,7 @@ from hauberk.node.driver import DriverError
 from hauberk.node.pod_socket import splice
 
 log = logging.getLogger(__name__)
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC})
+_OURS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC})
 
 Execute = Callable[[list[str]], Awaitable[int]]
 """Runs a program in the container and returns its exit code."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 LARGEST_FRAME = 1024 * 1024
+LARGEST_HEADERS = 16 * 1024
+"""Bytes of a header block once decompressed; those of port-forward have about 100."""
 _CONTROL = 0x8003_0000
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING = 1, 2, 3, 6
 _FIN = 0x01
@@ -135,9 +137,13 @@ class Connection:
 
     def _headers(self, block: bytes) -> dict[str, str]:
         try:
-            text = self._inflate.decompress(block, LARGEST_FRAME)
+            text = self._inflate.decompress(block, LARGEST_HEADERS)
         except zlib.error as error:
             raise ProtocolError(f"header block: {error}") from error
+        if self._inflate.unconsumed_tail:
+            raise ProtocolError(f"header block: expected at most {LARGEST_HEADERS} bytes, found more")
+        if self._inflate.eof:
+            raise ProtocolError("header block: expected compression that goes on, found its end")
         found, at = {}, 4
         for _ in range(int.from_bytes(text[:4], "big")):
             name, at = _string(text, at)
