@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use hauberk_config::Snapshot;
-use hauberk_config::connection_manager::{ConnectionManager, HttpFilterKind, RouteSource};
-use hauberk_config::fault::Fault;
+use hauberk_config::connection_manager::{
+    ConnectionManager, HttpFilter, HttpFilterKind, RouteSource,
+};
 use hauberk_config::listener::{
     self as stated, FilterChain, FilterChainMatch, SourceKind, TcpProxy, TerminalFilter, Traffic,
     TransportProtocol,
@@ -15,11 +16,11 @@ use hauberk_config::secret::Secret;
 use hauberk_config::tls::DownstreamTransport;
 use hauberk_tls::{ContextError, ServerContext};
 
-use hauberk_jwt::Authenticator;
 use hauberk_policy::Access;
 use hauberk_route::Routes;
 
 use crate::access_log;
+use crate::filters::Filters;
 
 pub struct Listener {
     pub config: Arc<stated::Listener>,
@@ -45,24 +46,12 @@ pub enum Transport {
 /// The HTTP side of a chain.
 pub struct Manager {
     pub config: Arc<ConnectionManager>,
-    pub filters: Vec<Filter>,
+    pub filters: Filters,
     pub routes: RouteTable,
     /// `suppress_envoy_headers` of the router.
     pub suppress_envoy_headers: bool,
     /// A log asks for headers of requests.
     pub keeps_headers: bool,
-}
-
-pub struct Filter {
-    pub name: Arc<str>,
-    pub kind: FilterKind,
-}
-
-pub enum FilterKind {
-    Jwt(Authenticator),
-    Rbac(Access),
-    Fault(Fault),
-    Cors,
 }
 
 pub enum RouteTable {
@@ -201,34 +190,23 @@ impl Chain {
 
 impl Manager {
     fn new(config: &Arc<ConnectionManager>) -> Self {
-        let mut suppress = false;
-        let mut filters = Vec::new();
-        for filter in &config.filters {
-            let kind = match &filter.kind {
-                HttpFilterKind::Jwt(jwt) => FilterKind::Jwt(Authenticator::new(jwt)),
-                HttpFilterKind::Rbac(rbac) => FilterKind::Rbac(Access::new(rbac)),
-                HttpFilterKind::Fault(fault) => FilterKind::Fault(fault.clone()),
-                HttpFilterKind::Cors => FilterKind::Cors,
-                HttpFilterKind::Router {
-                    suppress_envoy_headers,
-                } => {
-                    suppress = *suppress_envoy_headers;
-                    continue;
-                }
+        let suppresses = |filter: &HttpFilter| {
+            let HttpFilterKind::Router {
+                suppress_envoy_headers,
+            } = filter.kind
+            else {
+                return false;
             };
-            filters.push(Filter {
-                name: Arc::clone(&filter.name),
-                kind,
-            });
-        }
+            suppress_envoy_headers
+        };
         Self {
             config: Arc::clone(config),
-            filters,
+            filters: Filters::new(&config.filters),
             routes: match &config.routes {
                 RouteSource::Discovered(name) => RouteTable::Named(Arc::clone(name)),
                 RouteSource::Inline(routes) => RouteTable::Inline(Arc::new(Routes::new(routes))),
             },
-            suppress_envoy_headers: suppress,
+            suppress_envoy_headers: config.filters.iter().any(suppresses),
             keeps_headers: access_log::wants_headers(&config.access_logs),
         }
     }

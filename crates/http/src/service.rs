@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hauberk_config::connection_manager::{ConnectionManager, StripPort};
-use hauberk_config::fault::{AbortStatus, Fault};
-use hauberk_config::route::{FilterOverride, Forward, RouteAction};
+use hauberk_config::route::{Forward, RouteAction};
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -18,16 +17,13 @@ use crate::attempt;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::connection::Connection;
-use crate::cors;
+use crate::filters::Afterwards;
 use crate::headers;
-use crate::listener::{Chain, FilterKind, RouteTable};
-use crate::reply::{grpc, reply};
-use crate::tokens;
+use crate::listener::{Chain, RouteTable};
+use crate::reply::reply;
 use crate::trace;
 use crate::upgrade::Wish;
-use crate::worker::Worker;
-use hauberk_policy::{Access, Subject};
-use hauberk_route::{self as routing, Matched, Normalized, RequestFacts, Routes, set_path};
+use hauberk_route::{self as routing, Matched, Normalized, Routes, set_path};
 
 /// Answers one request; the answer's body still moves when this returns.
 pub async fn handle(
@@ -107,26 +103,19 @@ pub async fn handle(
             traced.name.clone_from(&matched.route.operation);
         }
     }
-    let mut cross_origin = None;
-    let filtered = filter(
-        call,
-        &chain,
-        &mut request,
-        matched.as_ref(),
-        &mut cross_origin,
-    )
-    .await;
-    let mut response = match (filtered, routes, matched) {
+    let mut after = Afterwards::default();
+    let filtered = manager
+        .filters
+        .request(call, &mut request, matched.as_ref(), &mut after)
+        .await;
+    let response = match (filtered, routes, matched) {
         (Err(answer), _, _) => finish(*answer, config, None, &request),
         (Ok(call), Some(routes), Some(matched)) => {
             act(call, request, &chain, config, &routes, matched, wish).await
         }
         (Ok(call), _, _) => finish(reply(call, 404, Flag::NoRoute, ""), config, None, &request),
     };
-    if let Some(allowed) = cross_origin {
-        allowed.write(response.headers_mut());
-    }
-    response
+    after.answer(response)
 }
 
 /// The same place, but over TLS.
@@ -226,168 +215,6 @@ async fn act(
             let time = (!suppress).then(|| started.elapsed());
             finish_as(response, config, time, &original)
         }
-    }
-}
-
-/// An answer that ends a request early.
-type Answer = Box<Response<ResponseBody>>;
-
-/// RBAC, faults and the like, in their order. An answer ends the request here.
-async fn filter(
-    mut call: Box<Call>,
-    chain: &Chain,
-    request: &mut Request<Incoming>,
-    matched: Option<&Matched>,
-    cross_origin: &mut Option<cors::Allowed>,
-) -> Result<Box<Call>, Answer> {
-    let filters = chain
-        .http
-        .as_ref()
-        .map(|manager| manager.filters.as_slice());
-    for filter in filters.unwrap_or_default() {
-        let special = matched.and_then(|matched| matched.special(&filter.name));
-        if matches!(special, Some(FilterOverride::Disabled)) {
-            continue;
-        }
-        match (&filter.kind, special) {
-            (FilterKind::Jwt(authenticator), _) => {
-                call = tokens::authenticate(call, &filter.name, authenticator, request)?;
-            }
-            (FilterKind::Rbac(_), Some(FilterOverride::Rbac(None))) => {}
-            (FilterKind::Rbac(_), Some(FilterOverride::Rbac(Some(rbac)))) => {
-                call = allow(call, &Access::new(rbac), request)?;
-            }
-            (FilterKind::Rbac(access), _) => call = allow(call, access, request)?,
-            (FilterKind::Fault(_), Some(FilterOverride::Fault(fault)))
-            | (FilterKind::Fault(fault), _) => call = disturb(call, fault, request).await?,
-            (FilterKind::Cors, Some(FilterOverride::Cors(policy))) => {
-                match cors::judge(policy, request) {
-                    cors::Verdict::Other => {}
-                    cors::Verdict::Allowed(allowed) => *cross_origin = Some(allowed),
-                    cors::Verdict::Foreign => {
-                        return Err(Box::new(reply(call, 200, Flag::None, "")));
-                    }
-                    cors::Verdict::Preflight(allowed) => {
-                        let mut response = reply(call, 200, Flag::None, "");
-                        allowed.write_preflight(response.headers_mut());
-                        return Err(Box::new(response));
-                    }
-                }
-            }
-            (FilterKind::Cors, _) => {}
-        }
-    }
-    call.connection.open(call.policy());
-    Ok(call)
-}
-
-fn allow(
-    mut call: Box<Call>,
-    access: &Access,
-    request: &Request<Incoming>,
-) -> Result<Box<Call>, Answer> {
-    let connection = Rc::clone(&call.connection);
-    let facts = RequestFacts::of(request);
-    let (audited, decision) = {
-        let subject = Subject {
-            metadata: call.metadata.as_ref(),
-            ..connection.subject()
-        };
-        let audited = access.audit(&subject, Some(&facts));
-        (audited, access.request(&subject, &facts))
-    };
-    if call.audited.is_none() {
-        call.audited = audited;
-    }
-    if decision.allowed {
-        if !decision.policy.is_empty() || call.decision.policy.is_empty() {
-            call.decision = decision;
-        }
-        return Ok(call);
-    }
-    call.decision = decision;
-    connection.open(call.policy());
-    Err(Box::new(reply(
-        call,
-        403,
-        Flag::None,
-        "RBAC: access denied",
-    )))
-}
-
-async fn disturb(
-    mut call: Box<Call>,
-    fault: &Fault,
-    request: &Request<Incoming>,
-) -> Result<Box<Call>, Answer> {
-    if !routing::headers_fit(&fault.headers, request) {
-        return Ok(call);
-    }
-    let worker = Rc::clone(&call.connection.worker);
-    let active = worker.active_faults.get();
-    if fault.max_active.is_some_and(|most| active >= most) {
-        return Ok(call);
-    }
-    if let Some(delay) = fault.delay.filter(|delay| delay.share.includes(random())) {
-        let _active = ActiveFault::new(&worker);
-        tokio::time::sleep(delay.duration).await;
-        call.flag(Flag::DelayInjected);
-    }
-    let Some(abort) = fault.abort.filter(|abort| abort.share.includes(random())) else {
-        return Ok(call);
-    };
-    match abort.status {
-        AbortStatus::Http(code) => Err(Box::new(reply(
-            call,
-            code,
-            Flag::FaultInjected,
-            "fault filter abort",
-        ))),
-        AbortStatus::Grpc(code) if call.grpc => {
-            call.flag(Flag::FaultInjected);
-            Err(Box::new(grpc(call, code)))
-        }
-        AbortStatus::Grpc(code) => {
-            let status = http_status_of_grpc(code);
-            Err(Box::new(reply(
-                call,
-                status,
-                Flag::FaultInjected,
-                "fault filter abort",
-            )))
-        }
-    }
-}
-
-/// Counts while a call is held up on purpose.
-struct ActiveFault(Rc<Worker>);
-
-impl ActiveFault {
-    fn new(worker: &Rc<Worker>) -> Self {
-        worker.active_faults.set(worker.active_faults.get() + 1);
-        Self(Rc::clone(worker))
-    }
-}
-
-impl Drop for ActiveFault {
-    fn drop(&mut self) {
-        self.0.active_faults.set(self.0.active_faults.get() - 1);
-    }
-}
-
-fn http_status_of_grpc(code: u32) -> u16 {
-    match code {
-        0 => 200,
-        3 | 9 | 11 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
     }
 }
 

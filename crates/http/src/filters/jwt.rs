@@ -11,9 +11,9 @@ use hauberk_telemetry::flags::Flag;
 use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
 };
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Uri};
 
-use crate::body::ResponseBody;
+use super::Passed;
 use crate::call::Call;
 use crate::reply::reply;
 
@@ -23,7 +23,7 @@ pub fn authenticate<B>(
     filter: &Arc<str>,
     authenticator: &Authenticator,
     request: &mut Request<B>,
-) -> Result<Box<Call>, Box<Response<ResponseBody>>> {
+) -> Passed {
     authenticator.sanitize(request.headers_mut());
     if authenticator.bypasses_cors_preflight() && is_preflight(request) {
         return Ok(call);

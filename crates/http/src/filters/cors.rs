@@ -4,9 +4,15 @@ use std::sync::Arc;
 
 use hauberk_config::route::CorsPolicy;
 use hauberk_route::string_fits;
+use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
+use hyper::body::Incoming;
+
+use super::{Afterward, Afterwards, Passed};
+use crate::call::Call;
+use crate::reply::reply;
 
 /// A request whose origin the policy allows.
 pub struct Allowed {
@@ -14,8 +20,30 @@ pub struct Allowed {
     origin: HeaderValue,
 }
 
+/// A preflight request is answered here; to what comes from an allowed origin, headers are added afterwards.
+pub fn admit(
+    call: Box<Call>,
+    policy: &Arc<CorsPolicy>,
+    request: &Request<Incoming>,
+    after: &mut Afterwards,
+) -> Passed {
+    match judge(policy, request) {
+        Verdict::Other => Ok(call),
+        Verdict::Allowed(allowed) => {
+            after.0.push(Afterward::Cors(allowed));
+            Ok(call)
+        }
+        Verdict::Foreign => Err(Box::new(reply(call, 200, Flag::None, ""))),
+        Verdict::Preflight(allowed) => {
+            let mut response = reply(call, 200, Flag::None, "");
+            allowed.write_preflight(response.headers_mut());
+            Err(Box::new(response))
+        }
+    }
+}
+
 /// What a policy makes of a request.
-pub enum Verdict {
+enum Verdict {
     /// No cross-origin request, or an origin that is not allowed: no header is added, and browsers keep the answer from
     /// the page.
     Other,
@@ -26,7 +54,7 @@ pub enum Verdict {
     Foreign,
 }
 
-pub fn judge<B>(policy: &Arc<CorsPolicy>, request: &Request<B>) -> Verdict {
+fn judge<B>(policy: &Arc<CorsPolicy>, request: &Request<B>) -> Verdict {
     let headers = request.headers();
     let Some(origin) = headers.get(header::ORIGIN).filter(|one| !one.is_empty()) else {
         return Verdict::Other;
@@ -73,7 +101,7 @@ impl Allowed {
     }
 
     /// What goes on the answer to a preflight request: Envoy says there what it exposes, too.
-    pub fn write_preflight(&self, headers: &mut HeaderMap) {
+    fn write_preflight(&self, headers: &mut HeaderMap) {
         let policy = &self.policy;
         self.write(headers);
         for (name, value) in [

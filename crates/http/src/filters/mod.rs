@@ -1,0 +1,119 @@
+//! HTTP filters: what is done with a request before it goes on, and with its answer. A filter is one module here; what it
+//! is told lies in a module of the same name in `config`, read by one in `xds`.
+
+mod cors;
+mod fault;
+mod jwt;
+mod rbac;
+
+use std::sync::Arc;
+
+use hauberk_config::connection_manager::{HttpFilter, HttpFilterKind};
+use hauberk_config::fault::Fault;
+use hauberk_config::route::FilterOverride;
+use hauberk_jwt::Authenticator;
+use hauberk_policy::Access;
+use hauberk_route::Matched;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::body::ResponseBody;
+use crate::call::Call;
+
+/// An answer that ends a request early.
+pub type Answer = Box<Response<ResponseBody>>;
+
+/// The call goes on, or it is answered.
+pub type Passed = Result<Box<Call>, Answer>;
+
+/// The filters of a chain, made ready, in their order.
+pub struct Filters(Vec<Filter>);
+
+struct Filter {
+    /// Routes override a filter's settings by this name.
+    name: Arc<str>,
+    kind: Kind,
+}
+
+enum Kind {
+    Jwt(Authenticator),
+    Rbac(Access),
+    Fault(Fault),
+    Cors,
+}
+
+impl Filters {
+    pub fn new(told: &[HttpFilter]) -> Self {
+        let ready = told.iter().filter_map(|filter| {
+            let kind = match &filter.kind {
+                HttpFilterKind::Jwt(jwt) => Kind::Jwt(Authenticator::new(jwt)),
+                HttpFilterKind::Rbac(rbac) => Kind::Rbac(Access::new(rbac)),
+                HttpFilterKind::Fault(fault) => Kind::Fault(fault.clone()),
+                HttpFilterKind::Cors => Kind::Cors,
+                HttpFilterKind::Router { .. } => return None,
+            };
+            Some(Filter {
+                name: Arc::clone(&filter.name),
+                kind,
+            })
+        });
+        Self(ready.collect())
+    }
+
+    /// Shows the request to each filter. What they want of its answer is put into `after`.
+    ///
+    /// # Errors
+    /// The answer of the filter that ended it.
+    pub async fn request(
+        &self,
+        mut call: Box<Call>,
+        request: &mut Request<Incoming>,
+        matched: Option<&Matched>,
+        after: &mut Afterwards,
+    ) -> Passed {
+        for filter in &self.0 {
+            let special = matched.and_then(|matched| matched.special(&filter.name));
+            if matches!(special, Some(FilterOverride::Disabled)) {
+                continue;
+            }
+            call = match (&filter.kind, special) {
+                (Kind::Jwt(authenticator), _) => {
+                    jwt::authenticate(call, &filter.name, authenticator, request)?
+                }
+                (Kind::Rbac(_), Some(FilterOverride::Rbac(None))) => call,
+                (Kind::Rbac(_), Some(FilterOverride::Rbac(Some(rbac)))) => {
+                    rbac::decide(call, &Access::new(rbac), request)?
+                }
+                (Kind::Rbac(access), _) => rbac::decide(call, access, request)?,
+                (Kind::Fault(_), Some(FilterOverride::Fault(fault))) | (Kind::Fault(fault), _) => {
+                    fault::disturb(call, fault, request).await?
+                }
+                (Kind::Cors, Some(FilterOverride::Cors(policy))) => {
+                    cors::admit(call, policy, request, after)?
+                }
+                (Kind::Cors, _) => call,
+            };
+        }
+        call.connection.open(call.policy());
+        Ok(call)
+    }
+}
+
+/// What filters have still to do with the answer, whoever gives it: the last first.
+#[derive(Default)]
+pub struct Afterwards(Vec<Afterward>);
+
+enum Afterward {
+    Cors(cors::Allowed),
+}
+
+impl Afterwards {
+    pub fn answer(self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+        for one in self.0.into_iter().rev() {
+            match one {
+                Afterward::Cors(allowed) => allowed.write(response.headers_mut()),
+            }
+        }
+        response
+    }
+}
