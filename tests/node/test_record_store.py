@@ -101,6 +101,8 @@ async def test_a_request_is_found_by_the_parties_of_its_connection(tmp_path: Pat
         store.collect()
         found = store.query(Query(source="bank/web", destination="bank/db", verdict="deny"))
         assert [json.loads(body)["id"] for body in found] == ["r1", "r1"]
+        # And says who they are.
+        assert [json.loads(body)["source"]["address"] for body in found] == ["10.66.0.5"] * 2
         assert len(store.query(Query(type="request"))) == 3
 
 

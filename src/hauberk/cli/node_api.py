@@ -1,6 +1,7 @@
 """The node's own pages (records, tap, edges, proxies), reached through the control plane under its authorization."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -9,6 +10,9 @@ from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.model import kinds
 from hauberk.store.client import ApiError
 from hauberk.store.http_client import HttpClient
+
+MOST_WAITING = 1_000
+"""Records of a tap that wait to be shown; then the nodes wait."""
 
 
 async def node_names(client: HttpClient) -> list[str]:
@@ -26,10 +30,15 @@ async def node_names(client: HttpClient) -> list[str]:
     return [node["metadata"]["name"] for node in nodes.items]
 
 
-def node_path(node: str, page: str, query: dict[str, str | int] | None = None) -> str:
+Parameters = Mapping[str, str | int | tuple[str, ...]]
+"""Of a page: a tuple is a parameter given several times."""
+
+
+def node_path(node: str, page: str, query: Parameters | None = None) -> str:
     """The path of a node's page through the control plane; empty parameters are left out."""
-    given = {name: value for name, value in (query or {}).items() if value not in ("", 0)}
-    return f"/api/v1/nodes/{quote(node)}/proxy/hauberk/v1/{page}" + (f"?{urlencode(given)}" if given else "")
+    given = {name: value for name, value in (query or {}).items() if value not in ("", 0, ())}
+    asked = f"?{urlencode(given, doseq=True)}" if given else ""
+    return f"/api/v1/nodes/{quote(node)}/proxy/hauberk/v1/{page}{asked}"
 
 
 async def records(client: HttpClient, **query: str | int) -> list[Record]:
@@ -71,8 +80,27 @@ async def svid_chain(client: HttpClient, serial: str) -> bytes | None:
     return None
 
 
-async def tap(client: HttpClient, query: dict[str, str | int]) -> AsyncIterator[Record]:
-    """Records as they come, of the first node."""
-    node = (await node_names(client))[0]
-    async for line in client.stream(node_path(node, "tap", query)):
-        yield parse_record(line)
+async def tap(client: HttpClient, query: Parameters) -> AsyncIterator[Record]:
+    """Records of all nodes as they come."""
+    found: asyncio.Queue[Record] = asyncio.Queue(MOST_WAITING)
+
+    async def follow(node: str) -> None:
+        async for line in client.stream(node_path(node, "tap", query)):
+            await found.put(parse_record(line))
+
+    following = [asyncio.create_task(follow(node)) for node in await node_names(client)]
+    try:
+        while True:
+            taking = asyncio.create_task(found.get())
+            done, _ = await asyncio.wait({taking, *following}, return_when=asyncio.FIRST_COMPLETED)
+            if taking in done:
+                yield taking.result()
+                continue
+            taking.cancel()
+            for ended in done:
+                ended.result()
+            return
+    finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)

@@ -1,6 +1,7 @@
 """The node's HTTP API (docs/architecture.md, "The node's HTTP API"): logs, exec, pods, call records, edges, proxies."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from hauberk.chain.record_filter import Filter, MalformedFilterError, parse_filter
 from hauberk.node import (
     attach_stream,
     container_log,
@@ -24,6 +26,7 @@ from hauberk.node.pod_setup import Node
 from hauberk.node.pod_worker import PodWorker
 from hauberk.node.record_store import Query, RecordStore
 from hauberk.node.serving_certificate import ServingCertificate
+from hauberk.node.tap import Watched, tap
 
 GROUP = "system:masters"
 API_SERVER = frozenset({"hauberkd", "kube-apiserver-kubelet-client"})
@@ -153,14 +156,16 @@ class Api:
 
     async def _tap(self, request: web.Request) -> web.StreamResponse:
         self._check_records()
-        query = _query(request)
+        query, filters = _query(request), _filters(request)
         answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await answer.prepare(request)
-        async with self._records.follow() as queue:
-            while True:
-                record = await queue.get()
-                if query.matches(record):
-                    await answer.write(record.body.encode() + b"\n")
+        async with contextlib.aclosing(tap(self._records, self._watched, query, filters)) as found:
+            async for record in found:
+                await answer.write(record.body.encode() + b"\n")
+        return answer
+
+    def _watched(self) -> list[Watched]:
+        return [Watched(worker.run_folder, worker.record.namespace) for worker in self._workers()]
 
     async def _edges(self, request: web.Request) -> web.Response:
         self._check_records()
@@ -264,3 +269,10 @@ def _query(request: web.Request) -> Query:
         raise web.HTTPBadRequest(text=f"limit: expected a whole number, found {limit!r}")
     wanted = {key: request.query.get(key, "") for key in ("source", "destination", "verdict", "id", "type")}
     return Query(**wanted, limit=min(int(limit), MOST_RECORDS))
+
+
+def _filters(request: web.Request) -> tuple[Filter, ...]:
+    try:
+        return tuple(parse_filter(each) for each in request.query.getall("where", []))
+    except MalformedFilterError as error:
+        raise web.HTTPBadRequest(text=f"where: {error}") from error

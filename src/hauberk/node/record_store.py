@@ -245,7 +245,7 @@ class RecordStore:
             return None
 
     def _with_parties(self, records: list[Stored]) -> list[Stored]:
-        """A request is written with its connection's id alone: it is found by the parties of that connection."""
+        """A request is written with its connection's id alone: here it is given the parties of that connection."""
         here = {each.id: each for each in records if each.type == "connection"}
         return [
             self._joined(each, here)
@@ -255,15 +255,30 @@ class RecordStore:
         ]
 
     def _joined(self, request: Stored, here: dict[str, Stored]) -> Stored:
-        if (connection := here.get(request.connection)) is not None:
-            return replace(request, source=connection.source, destination=connection.destination)
+        connection = here.get(request.connection) or self._connection(request.connection)
+        if connection is None:
+            return request
+        fields = msgspec.json.decode(connection.body)
+        parties = {side: fields[side] for side in ("source", "destination") if side in fields}
+        return replace(
+            request,
+            source=connection.source,
+            destination=connection.destination,
+            body=msgspec.json.encode(msgspec.json.decode(request.body) | parties).decode(),
+        )
+
+    def _connection(self, identifier: str) -> Stored | None:
         row = self._database.execute(
-            "SELECT source, destination FROM record WHERE id = ? AND type = 'connection' LIMIT 1",
-            (request.connection,),
+            "SELECT id, verdict, source, destination, body FROM record"
+            " WHERE id = ? AND type = 'connection' LIMIT 1",
+            (identifier,),
         ).fetchone()
         if row is None:
-            return request
-        return replace(request, source=frozenset(row[0].split()), destination=frozenset(row[1].split()))
+            return None
+        found, verdict, source, destination, body = row
+        return Stored(
+            found, "", "connection", verdict, frozenset(source.split()), frozenset(destination.split()), body
+        )
 
     def _insert(self, records: list[Stored]) -> None:
         self._database.executemany(

@@ -3,9 +3,11 @@
 import click
 
 from hauberk.chain.record import Connection, Record
+from hauberk.chain.record_filter import MalformedFilterError, parse_filter
 from hauberk.cli.completing import complete_namespaces, complete_workloads
 from hauberk.cli.context import Context, asynchronous
-from hauberk.cli.node_api import tap
+from hauberk.cli.errors import CommandError, ExitCode
+from hauberk.cli.node_api import Parameters, tap
 from hauberk.cli.output import BAD, DIM, GOOD, console, duration, print_json_line, styled
 from hauberk.cli.references import WorkloadReference
 
@@ -19,12 +21,19 @@ from hauberk.cli.references import WorkloadReference
 )  # fmt: skip
 @click.option("--verdict", type=click.Choice(["allow", "deny"]), help="Only calls with that verdict.")
 @click.option("--type", "kind", type=click.Choice(["connection", "request"]), help="Only such records.")
+@click.option(
+    "--where",
+    "filters",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Only where this holds of a field as `-o json` names it; also != < <= > >=, * for anything. Repeatable.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="End after so many.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @asynchronous
 async def command(
     context: Context, destination: str, source: str, namespace: str, verdict: str | None,
-    kind: str | None, count: int | None, output: str,
+    kind: str | None, filters: tuple[str, ...], count: int | None, output: str,
 ) -> int:  # fmt: skip
     """Calls as they come, to DESTINATION (NAMESPACE/NAME) or all of them, until Ctrl-C.
 
@@ -33,8 +42,16 @@ async def command(
       hauberk tap bank/web
       hauberk tap --verdict deny -o json
       hauberk tap bank/ledger --from bank/web --type request --count 10
+      hauberk tap bank/ledger --where 'status>=500' --where 'path=/pay/*'
+      hauberk tap --where 'duration>250ms' --where 'source.spiffe_id=*/sa/web'
+
+    While you watch, the proxies in the namespaces named (in all, if none is) record every request; else one in 64,
+    and each that failed, was refused or audited.
     """
-    query: dict[str, str | int] = {
+    for each in filters:
+        _check(each)
+    query: Parameters = {
+        "where": filters,
         "destination": str(WorkloadReference.parse(destination, namespace)) if destination else "",
         "source": str(WorkloadReference.parse(source, namespace)) if source else "",
         "verdict": verdict or "",
@@ -53,6 +70,15 @@ async def command(
     return 0
 
 
+def _check(text: str) -> None:
+    try:
+        parse_filter(text)
+    except MalformedFilterError as error:
+        raise CommandError(
+            f"--where: {error}", "hauberk tap -o json shows the fields", ExitCode.USAGE
+        ) from error
+
+
 def _print(record: Record) -> None:
     allowed = record.policy.verdict == "allow"
     verdict = styled(f"{record.policy.verdict:<5}", GOOD if allowed else BAD)
@@ -63,7 +89,8 @@ def _print(record: Record) -> None:
         )
         took = f"{record.bytes_in}/{record.bytes_out} B" if record.phase == "close" else ""
     else:
-        what = f"{record.method} {record.authority}{record.path} → {record.status}"
+        caller = record.source.spiffe_id or record.source.address
+        what = f"{caller} {record.method} {record.authority}{record.path} → {record.status}".lstrip()
         took = duration(record.duration_us / 1000)
     out = console()
     out.print(styled(record.time[11:23] + " ", DIM), end="")
