@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hauberk.cli.verbs.authz import rows
+from hauberk.cli.policy_words import rows
 
 Instance = Any
 """conftest's; a conftest cannot be imported by name here."""
@@ -54,6 +54,8 @@ def test_the_workload_that_is_meant_and_its_policies(instance: Instance, namespa
     assert decide("web-admin") == {"admin-only", "everything"}
     (pod,) = instance.hauberk("get", "pods", "-n", namespace, "-l", "app=web-admin", "-o", "name").out.split()
     assert decide(pod.removeprefix("pod/")) == {"admin-only", "everything"}
+    described = instance.hauberk("describe", pod, "-n", namespace).out
+    assert "Traffic:\n  none: the pod has no address yet" in described, "no node runs it"
     for nobody in ("default", "web-ad"):
         missing = instance.hauberk("authz", f"{namespace}/{nobody}", code=1)
         assert "expected a pod of it" in missing.err

@@ -1,13 +1,12 @@
 """`hauberk authz`: which policies decide on calls to a pod, and whom they let in."""
 
-from typing import Any
-
 import click
 
 from hauberk.cli.completing import complete_namespaces, complete_workloads
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import CommandError
 from hauberk.cli.output import console, print_json, print_table
+from hauberk.cli.policy_words import rows
 from hauberk.cli.references import WorkloadReference
 from hauberk.mesh.authorization import select_authorization_policies
 from hauberk.mesh.registry import SECURITY, Labels, Mesh, Registry
@@ -80,32 +79,3 @@ async def pod_of(client: HttpClient, reference: WorkloadReference) -> Object:
 
 def _name(pod: Object) -> str:
     return str(pod["metadata"]["name"])
-
-
-def rows(policy: Object) -> list[tuple[str, str, str, str]]:
-    """Name, action, callers and calls: a row for each rule."""
-    metadata, spec = policy["metadata"], policy.get("spec") or {}
-    name, action = f"{metadata['namespace']}/{metadata['name']}", spec.get("action", "ALLOW")
-    rules = spec.get("rules")
-    if not rules:
-        return [(name, action, "nobody" if action == "ALLOW" else "-", "-")]
-    return [(name, action, _sources(rule), _operations(rule)) for rule in rules]
-
-
-def _sources(rule: dict[str, Any]) -> str:
-    return " or ".join(_fields(entry["source"]) for entry in rule.get("from") or ()) or "anybody"
-
-
-def _operations(rule: dict[str, Any]) -> str:
-    told = " or ".join(_fields(entry["operation"]) for entry in rule.get("to") or ()) or "anything"
-    conditions = " and ".join(
-        f"{when['key']} {verb} {','.join(when[field])}"
-        for when in rule.get("when") or ()
-        for field, verb in (("values", "in"), ("notValues", "not in"))
-        if when.get(field)
-    )
-    return f"{told} when {conditions}" if conditions else told
-
-
-def _fields(told: dict[str, Any]) -> str:
-    return " and ".join(f"{field} {','.join(values)}" for field, values in told.items())

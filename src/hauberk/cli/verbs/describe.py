@@ -9,6 +9,7 @@ from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.custom_kinds import served_kinds
 from hauberk.cli.describing import age, lines_of
 from hauberk.cli.output import print_table
+from hauberk.cli.pod_traffic import describe_traffic
 from hauberk.cli.references import Reference, parse_references
 from hauberk.model import kinds
 from hauberk.model.kind import Kind, Object
@@ -27,6 +28,7 @@ from hauberk.store.http_client import HttpClient
 @asynchronous
 async def command(context: Context, what: tuple[str, ...], namespace: str, selector: str) -> int:
     """Show objects in full, with what happened to them. Secrets' data is shown by its size only.
+    Of a pod it says in words what traffic policy does to it.
 
     \b
     Examples:
@@ -41,6 +43,9 @@ async def command(context: Context, what: tuple[str, ...], namespace: str, selec
                 click.echo("\n")
             for line in lines_of(kind, obj):
                 click.echo(line)
+            if kind is kinds.POD:
+                for line in await describe_traffic(client, obj):
+                    click.echo(line)
             await _print_events(client, obj)
     if not found:
         click.echo(f"No objects found in namespace {where}.", err=True)
