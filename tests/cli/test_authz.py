@@ -54,8 +54,10 @@ def test_the_workload_that_is_meant_and_its_policies(instance: Instance, namespa
     assert decide("web-admin") == {"admin-only", "everything"}
     (pod,) = instance.hauberk("get", "pods", "-n", namespace, "-l", "app=web-admin", "-o", "name").out.split()
     assert decide(pod.removeprefix("pod/")) == {"admin-only", "everything"}
-    described = instance.hauberk("describe", pod, "-n", namespace).out
-    assert "Traffic:\n  none: the pod has no address yet" in described, "no node runs it"
+    described = instance.hauberk("describe", "pod", pod.removeprefix("pod/"), "-n", namespace).out
+    assert f"  identity: spiffe://cluster.local/ns/{namespace}/sa/web" in described
+    assert f"    DENY   anybody → anything  ({namespace}/admin-only)" in described
+    assert "web-only" not in described
     for nobody in ("default", "web-ad"):
         missing = instance.hauberk("authz", f"{namespace}/{nobody}", code=1)
         assert "expected a pod of it" in missing.err

@@ -24,7 +24,7 @@ async def describe_traffic(client: HttpClient, pod: Object) -> list[str]:
     registry = Registry().update([pod, *objects])
     workload = registry.workloads.get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
     if workload is None:
-        return ["Traffic:", "  none: the pod has no address yet, or has ended"]
+        return ["Traffic:", "  none: the pod has ended"]
     traffic = pod_traffic(registry, workload)
     by_key = {object_key(obj): obj for obj in objects}
     policies = [by_key[SECURITY, "AuthorizationPolicy", *one.key] for one in traffic.authorization]
