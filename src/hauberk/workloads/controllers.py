@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from hauberk.mesh.gateway_listeners import GATEWAY_NAME_LABEL
+from hauberk.mesh.gateway_status import CONTROLLER
 from hauberk.model.kind import Object
 from hauberk.workloads import (
     deployment,
     endpointslice,
+    gateway,
     job,
     namespace,
     node_lifecycle,
@@ -36,6 +39,9 @@ KINDS = (
     ("batch", "Job"),
     ("discovery.k8s.io", "EndpointSlice"),
     ("coordination.k8s.io", "Lease"),
+    ("", "ServiceAccount"),
+    ("gateway.networking.k8s.io", "GatewayClass"),
+    ("gateway.networking.k8s.io", "Gateway"),
 )
 """Group and name of every kind that some controller watches."""
 
@@ -70,6 +76,7 @@ def every(root_certificates: Callable[[], str]) -> list[Controller]:
         RootCertificatePublisher(root_certificates),
         OrphanController(),
         NodeLifecycleController(),
+        GatewayController(),
     ]
 
 
@@ -335,3 +342,39 @@ class NodeLifecycleController:
         pods = [pod for pod in view.all("Pod") if pod["spec"].get("nodeName") == name]
         silent = moment - self.heard[name][1]
         return node_lifecycle.reconcile(node_lifecycle.Observed(found, lease, pods, silent), now)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayController:
+    name: str = "gateway-controller"
+    kind: str = "Gateway"
+
+    def keys(self, view: View, kind: str, obj: Object) -> Iterable[Key]:
+        match kind:
+            case "Gateway":
+                return [_key(obj)]
+            case "GatewayClass":
+                name = obj["metadata"]["name"]
+                return [_key(one) for one in view.all("Gateway") if one["spec"]["gatewayClassName"] == name]
+            case "Deployment":
+                labels = (obj["spec"]["template"].get("metadata") or {}).get("labels") or {}
+                return _owner_key(obj, "Gateway") or self._named(obj, labels)
+            case "Pod":
+                return self._named(obj, obj["metadata"].get("labels") or {})
+            case "ServiceAccount":
+                return _owner_key(obj, "Gateway")
+        return []
+
+    def decide(self, view: View, key: Key, failure: str, now: datetime) -> list[Action]:
+        found = view.get("Gateway", *key)
+        if found is None:
+            return []
+        served_by = view.get("GatewayClass", "", found["spec"]["gatewayClassName"])
+        ours = served_by is not None and served_by["spec"].get("controllerName") == CONTROLLER
+        account = view.get("ServiceAccount", key[0], gateway.resource_name(found))
+        pods = view.selected("Pod", key[0], {GATEWAY_NAME_LABEL: key[1]})
+        return gateway.reconcile(gateway.Observed(found, ours, account, view.all("Deployment", key[0]), pods))
+
+    def _named(self, obj: Object, labels: Mapping[str, str]) -> list[Key]:
+        name = labels.get(GATEWAY_NAME_LABEL)
+        return [(obj["metadata"]["namespace"], name)] if name else []
