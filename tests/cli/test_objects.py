@@ -183,6 +183,21 @@ def test_describe_shows_pods_events_and_no_secret(instance: Instance, namespace:
     assert "Labels:" in shown
 
 
+def test_describe_names_the_network_policies_that_select_a_pod(instance: Instance, namespace: str) -> None:
+    for name, app in (("of-web", "web"), ("of-other", "other")):
+        policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+        policy += f"metadata: {{name: {name}, namespace: {namespace}}}\n"
+        policy += f"spec: {{podSelector: {{matchLabels: {{app: {app}}}}}, egress: [{{}}]}}\n"
+        instance.hauberk("apply", "-f", "-", stdin=policy)
+    for name, app in (("web", "web"), ("free", "free")):
+        pod = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{app: {app}}}}}\n"
+        pod += "spec: {containers: [{name: c, image: host, command: [/bin/true]}]}\n"
+        instance.hauberk("apply", "-f", "-", stdin=pod)
+    shown = instance.hauberk("describe", "pod/web", "-n", namespace).out
+    assert "Network policies:\n  of-web (Ingress, Egress)\n" in shown
+    assert "Network policies: <none" in instance.hauberk("describe", "pod/free", "-n", namespace).out
+
+
 def test_delete(instance: Instance, namespace: str, tmp_path: Path) -> None:
     file = tmp_path / "web.yaml"
     file.write_text(WEB % {"namespace": namespace})

@@ -146,8 +146,23 @@ kind: Role
 metadata: {name: "system:a"}
 rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
 """
+NETWORK_POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: web}}, namespaceSelector: {}}]
+    ports: [{port: http}, {port: 80, endPort: 90, protocol: UDP}]
+  egress:
+  - to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]
+"""
+
 BASES = [
     POD,
+    NETWORK_POLICY,
     DEPLOYMENT,
     SERVICE,
     VIRTUAL_SERVICE,
@@ -310,6 +325,18 @@ def test_right_objects_are_accepted(text: str) -> None:
         (HTTP_ROUTE, "request: 1s", "request: 1.5s", "spec.rules[0].timeouts.request"),
         (HTTP_ROUTE, ", port: 80", "", "spec.rules[0].backendRefs[0].port"),
         (JOB, "restartPolicy: Never, ", "", "spec.template.spec.restartPolicy"),
+        (NETWORK_POLICY, "{app: db}", "{'a b': db}", "spec.podSelector.matchLabels[a b]"),
+        (NETWORK_POLICY, "port: 80, ", "", "spec.ingress[0].ports[1].endPort"),
+        (NETWORK_POLICY, "endPort: 90", "endPort: 79", "spec.ingress[0].ports[1].endPort"),
+        (NETWORK_POLICY, "endPort: 90", "endPort: 65536", "spec.ingress[0].ports[1].endPort"),
+        (NETWORK_POLICY, "port: http", "port: '80'", "spec.ingress[0].ports[0].port"),
+        (NETWORK_POLICY, "10.0.0.0/8", "10.0.0.0.0/8", "spec.egress[0].to[0].ipBlock.cidr"),
+        (NETWORK_POLICY, "10.1.0.0/16", "11.1.0.0/16", "spec.egress[0].to[0].ipBlock.except[0]"),
+        (NETWORK_POLICY, "10.1.0.0/16", "10.0.0.0/8", "spec.egress[0].to[0].ipBlock.except[0]"),
+        (NETWORK_POLICY, "10.1.0.0/16", "'fd00::/16'", "spec.egress[0].to[0].ipBlock.except[0]"),
+        (NETWORK_POLICY, "[{ipBlock:", "[{podSelector: {}, ipBlock:", "spec.egress[0].to[0].podSelector"),
+        (NETWORK_POLICY, "[{ipBlock:", "[{}, {ipBlock:", "spec.egress[0].to[0]"),
+        (NETWORK_POLICY, "Ingress, ", "In, ", "spec.policyTypes[0]"),
         (ROLE, "verbs: [get]", "verbs: []", "rules[0].verbs"),
     ],
 )

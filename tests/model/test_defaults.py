@@ -87,6 +87,16 @@ def test_service() -> None:
     assert spec["ports"] == [{"port": 80, "targetPort": 80, "protocol": "TCP"}]
 
 
+def test_network_policy() -> None:
+    obj = {"metadata": {"name": "x"}, "spec": {"podSelector": {}, "egress": [{"ports": [{"port": 80}]}]}}
+    spec = accepted(kinds.NETWORK_POLICY, obj)["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["egress"] == [{"ports": [{"port": 80, "protocol": "TCP"}]}]
+    assert accepted(kinds.NETWORK_POLICY, {"metadata": {"name": "x"}, "spec": {"podSelector": {}}})["spec"][
+        "policyTypes"
+    ] == ["Ingress"]
+
+
 def test_secret_text_becomes_data() -> None:
     obj = accepted(kinds.SECRET, {"metadata": {"name": "x"}, "stringData": {"a": "ü"}, "data": {"b": "Yg=="}})
     assert obj["data"] == {"a": base64.b64encode("ü".encode()).decode(), "b": "Yg=="}

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hauberk.node import policy_rules
 from hauberk.node.network import Network, PodNetwork
+from hauberk.node.network_policy import Isolation
 
 PROXY = 0x0FFF_F000
 """The user of the gates' proxies; the relays are root all the same."""
@@ -50,6 +52,11 @@ def started(namespace: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
         process.wait()
 
 
+async def admit_all(network: Network, block: IPv4Address) -> None:
+    """No NetworkPolicy for the first addresses from `block`, whether pods have them yet or not."""
+    await network.put_policies(policy_rules.table({block + index: Isolation() for index in range(32)}))
+
+
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
     if os.geteuid() != 0:
@@ -62,6 +69,7 @@ async def pair() -> AsyncIterator[Pair]:
         two = network.of("two", IPv4Address(f"10.77.{octet}.6"), gateway=False, proxy_uid=PROXY)
         await network.attach(one)
         await network.attach(two)
+        await admit_all(network, IPv4Address(f"10.77.{octet}.0"))
         with (
             started(one.gate, sys.executable, str(RELAY), str(one.address)),
             started(two.gate, sys.executable, str(RELAY), str(two.address)),

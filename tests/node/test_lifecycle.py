@@ -28,6 +28,7 @@ from hauberk.node.cleanup import clean_up
 from hauberk.node.control_group import ControlGroups
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
+from hauberk.node.network_policies import NetworkPolicies
 from hauberk.node.pod_setup import Node, PodSetup
 from hauberk.node.proxy import pid_file
 from hauberk.node.proxy_driver import HauberkProxy
@@ -65,8 +66,9 @@ class House:
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[Agent]:
+        network = Network(self.settings.instance, self.settings.host_address)
         node = Node(
-            settings=self.settings, client=self.client, network=Network(self.settings.instance, self.settings.host_address),
+            settings=self.settings, client=self.client, network=network, policies=NetworkPolicies(self.client, network),
             driver=self.driver, events=EventRecorder(self.client, "n"), services=lambda _record, _pod: NoServices(),
             control_groups=ControlGroups(self.settings.instance), launcher=HERE / "sandbox_stand_in.py", proxy=HauberkProxy(HERE / "proxy_stand_in.py"),
         )  # fmt: skip

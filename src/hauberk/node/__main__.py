@@ -22,6 +22,7 @@ from hauberk.node.credential import superseded
 from hauberk.node.envoy_driver import EnvoyProxy
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network
+from hauberk.node.network_policies import NetworkPolicies
 from hauberk.node.pod_services import IdentityServices, ca_channel
 from hauberk.node.pod_setup import Node
 from hauberk.node.proxy_driver import HauberkProxy, ProxyDriver, ProxyName
@@ -142,16 +143,18 @@ async def _serve(settings: Settings, driver: SandboxDriver, launcher: Path, prox
     channel = ca_channel(settings.grpc, roots, connection.client_certificate, connection.client_key)
     ca = CaClient(channel)
     async with HttpClient(connection) as client, RecordStore(settings) as records:
+        network = Network(settings.instance, settings.host_address)
         node = Node(
             settings=settings,
             client=client,
-            network=Network(settings.instance, settings.host_address),
+            network=network,
             driver=driver,
             events=EventRecorder(client, settings.name),
             services=lambda record, pod: IdentityServices(settings, ca, roots, record, pod),
             control_groups=ControlGroups(settings.instance),
             launcher=launcher,
             proxy=proxy,
+            policies=NetworkPolicies(client, network),
         )
         api = Api(node, records, roots)
         agent = api.agent = Agent(node, api.port)

@@ -44,6 +44,8 @@ class Agent:
             await self._forget_unknown()
             await self._announce()
             self._informer.subscribe(self._see)
+            # Not before all pods are known: those that it does not know would be cut off.
+            group.create_task(self._node.policies.run())
             ready.set()
             try:
                 await asyncio.Event().wait()
@@ -81,6 +83,7 @@ class Agent:
             worker = self._worker(uid, pod)
         else:
             worker.update(pod)
+            self._node.policies.put(worker.record, pod)
         if worker is not None and uid not in self._tasks:
             self._begin(uid, worker)
 
@@ -108,6 +111,7 @@ class Agent:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look_again, uid)
             return None
         self._records[uid] = record
+        self._node.policies.put(record, pod)
         worker = self.pods[uid] = PodWorker(self._node, record, pod)
         return worker
 
@@ -130,6 +134,7 @@ class Agent:
             return
         record = self._records.pop(uid)
         self.pods.pop(uid)
+        self._node.policies.drop(uid)
         if (error := task.exception()) is not None:
             log.error("%s/%s: %r", record.namespace, record.name, error, exc_info=error)
 

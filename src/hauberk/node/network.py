@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from zlib import crc32
 
-from hauberk.node import netns, rules
+from hauberk.node import netns, policy_rules, rules
 from hauberk.node.command import CommandError, run
 from hauberk.node.rules import (
     FABRIC_LINK,
@@ -58,6 +58,7 @@ class Network:
         await run("ip", "netns", "add", building)
         await netns.call(netns.path(building), _set_fabric_parameters)
         await _nft(building, rules.FABRIC)
+        await _nft(building, policy_rules.table({}))
         await _ip(building, ["link set lo up"])
         await self._connect_host(building)
         # The finished namespace gets its name last: whoever finds the name finds all of it.
@@ -154,6 +155,14 @@ class Network:
         for name in netns.names(self._prefix):
             netns.kill_all(netns.path(name))
             await run("ip", "netns", "delete", name)
+
+    async def put_policies(self, table: str) -> None:
+        """Takes `policy_rules.table` for what the fabric permits from now on.
+
+        Raises:
+            CommandError: the kernel refused it; what was permitted before still holds.
+        """
+        await _nft(self._fabric, table)
 
     async def _links(self) -> set[str]:
         return await netns.call(netns.path(self._fabric), _link_names)
@@ -267,6 +276,7 @@ def _set_gate_parameters() -> None:
         _set(f"net/ipv4/conf/{POD_LINK}/arp_ignore", "1")
         _set("net/ipv4/conf/lo/accept_local", "1")
     _set("net/ipv4/conf/all/send_redirects", "0")
+    _set("net/ipv4/ip_local_port_range", f"{rules.FIRST_CALLER_PORT} {rules.LAST_CALLER_PORT}")
     # A gateway's proxy listens at 80 and 443 too, and has no more right than any other.
     _set("net/ipv4/ip_unprivileged_port_start", "0")
 

@@ -12,6 +12,7 @@ from hauberk.node.control_group import ControlGroups
 from hauberk.node.driver import Driver
 from hauberk.node.events import EventRecorder
 from hauberk.node.network import Network, PodNetwork
+from hauberk.node.network_policies import NetworkPolicies
 from hauberk.node.pod_record import PodRecord
 from hauberk.node.pod_socket import PodSocket
 from hauberk.node.proxy import ProxyProcess, bootstrap
@@ -50,6 +51,7 @@ class Node:
     launcher: Path
     """`hauberk-sandbox`."""
     proxy: ProxyDriver
+    policies: NetworkPolicies
 
 
 class PodSetup:
@@ -93,6 +95,8 @@ class PodSetup:
         for folder, mode in ((self.run / "node", 0o700), (self.run / "spiffe", 0o755)):
             folder.mkdir(exist_ok=True)
             folder.chmod(mode)
+        # Before its link is there: whatever had its address before left rules of its own.
+        await self._node.policies.applied()
         if not self.is_up():
             await self._node.network.attach(self.network)
             self._mark.touch()

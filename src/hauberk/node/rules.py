@@ -13,6 +13,9 @@ RESOLVER = IPv4Address("169.254.1.1")
 """The gate's address as its pod sees it: default route and name server."""
 FABRIC_ROUTER = IPv4Address("169.254.2.1")
 """The fabric's address as each gate sees it."""
+FIRST_CALLER_PORT = 32768
+"""A proxy that calls another does so from a port at or above this one, as the fabric sees to."""
+LAST_CALLER_PORT = 60999
 LOCAL_MARK = 1
 """Packets for the proxy's own sockets, whatever address they carry; table 100 delivers them here."""
 UPSTREAM_MARK = 2
@@ -117,7 +120,8 @@ table ip hauberk {{
 }}
 """
 
-# Toward the host goes nothing that could open a connection: a packet with SYN and without ACK is dropped.
+# Whole packets only: a fragment could hide the flags that policies go by (`node/policy_rules.py`). Resets are those
+# that refuse a packet. Toward the host goes nothing that could open a connection: no packet with SYN and without ACK.
 FABRIC = f"""
 table arp hauberk {{
   chain input {{ type filter hook input priority filter; policy drop; }}
@@ -128,6 +132,7 @@ table ip hauberk {{
   set gateways {{ type ipv4_addr; }}
   chain spoofing {{
     type filter hook prerouting priority raw; policy drop;
+    ip frag-off & 0x3fff != 0 drop
     iifname . ip saddr @links meta l4proto tcp accept
   }}
   chain forward {{
@@ -138,6 +143,9 @@ table ip hauberk {{
     oifname . ip daddr @links accept
   }}
   chain input {{ type filter hook input priority filter; policy drop; }}
-  chain output {{ type filter hook output priority filter; policy drop; }}
+  chain output {{
+    type filter hook output priority filter; policy drop;
+    tcp flags & rst == rst accept
+  }}
 }}
 """

@@ -20,7 +20,13 @@ PREFIX = "system:node:"
 READ = frozenset({"get", "list", "watch"})
 
 SEEN_BY_ALL_NODES = frozenset(
-    {("", "services"), ("", "nodes"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices")}
+    {
+        ("", "services"),
+        ("", "nodes"),
+        ("", "namespaces"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("networking.k8s.io", "networkpolicies"),
+    }
 )
 """Read by every node; none of these holds a secret."""
 REFERENCED = frozenset(

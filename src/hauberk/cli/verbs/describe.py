@@ -13,6 +13,9 @@ from hauberk.cli.pod_traffic import describe_traffic
 from hauberk.cli.references import Reference, parse_references
 from hauberk.model import kinds
 from hauberk.model.kind import Kind, Object
+from hauberk.model.kubernetes.networking import NetworkPolicy
+from hauberk.model.struct import parse
+from hauberk.node.network_policy import directions, selects
 from hauberk.store.http_client import HttpClient
 
 
@@ -46,6 +49,7 @@ async def command(context: Context, what: tuple[str, ...], namespace: str, selec
             if kind is kinds.POD:
                 for line in await describe_traffic(client, obj):
                     click.echo(line)
+                await _print_network_policies(client, obj)
             await _print_events(client, obj)
     if not found:
         click.echo(f"No objects found in namespace {where}.", err=True)
@@ -63,6 +67,20 @@ async def _find(
             listed = await client.list(each, where, label_selector=selector)
             found += [(each, item) for item in listed.items]
     return found
+
+
+async def _print_network_policies(client: HttpClient, pod: Object) -> None:
+    """Which select the pod, and in which directions they let through what they name and nothing else."""
+    metadata = pod["metadata"]
+    listed = await client.list(kinds.NETWORK_POLICY, metadata["namespace"])
+    policies = [parse(NetworkPolicy, each) for each in listed.items]
+    chosen = [each for each in policies if selects(each, metadata["namespace"], metadata.get("labels") or {})]
+    if not chosen:
+        click.echo("Network policies: <none: any pod may call it, and it may call any>")
+        return
+    click.echo("Network policies:")
+    for each in chosen:
+        click.echo(f"  {each.metadata.name} ({', '.join(sorted(directions(each), reverse=True))})")
 
 
 async def _print_events(client: HttpClient, obj: Object) -> None:

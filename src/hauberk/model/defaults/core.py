@@ -36,6 +36,18 @@ def default_service(obj: Object) -> None:
             port["targetPort"] = port["port"]
 
 
+def default_network_policy(obj: Object) -> None:
+    """It isolates for calls to its pods, and for calls from them if it has rules for these; ports are TCP."""
+    spec = obj.get("spec")
+    if spec is None:
+        return
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+    for rule in [*(spec.get("ingress") or ()), *(spec.get("egress") or ())]:
+        for port in rule.get("ports") or ():
+            port.setdefault("protocol", "TCP")
+
+
 def default_secret(obj: Object) -> None:
     """Opaque; `stringData` becomes part of `data`."""
     obj.setdefault("type", "Opaque")

@@ -1,6 +1,7 @@
 """Kinds by which the API and its controllers work: endpoints, roles, leases, certificates, definitions, storage."""
 
 from hauberk.model.admission import core as rules
+from hauberk.model.admission.networking import admit_network_policy
 from hauberk.model.admission.syntax import path_segment
 from hauberk.model.defaults import core
 from hauberk.model.kinds import columns
@@ -143,6 +144,8 @@ NETWORK_POLICY = define(
     "networkpolicies",
     short_names=("netpol",),
     columns=[column("Pod-Selector", "spec.podSelector.matchLabels")],
+    admit=admit_network_policy,
+    default=core.default_network_policy,
 )
 
 KINDS = (

@@ -53,7 +53,7 @@ class NetworkPolicySpec(KubernetesStruct, frozen=True):
 
 
 class NetworkPolicy(KubernetesStruct, frozen=True):
-    """Which peers may talk to pods, by address. Kept, and not enforced here: use AuthorizationPolicy."""
+    """Which pods may open connections to which, by address; enforced where the pods' packets meet."""
 
     metadata: Annotated[ObjectMeta, doc("Name, labels and the API's own bookkeeping.")] = ObjectMeta()
     spec: Annotated[NetworkPolicySpec | None, doc("What is wanted.")] = None
