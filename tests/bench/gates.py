@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tests.bench.objects import LEDGER, WEB
 
+from hauberk.node import policy_rules
 from hauberk.node.network import Network, PodNetwork
+from hauberk.node.network_policy import Isolation
 
 HOST = IPv4Address("10.66.255.253")
 
@@ -59,3 +61,4 @@ async def _make(network: Network, *places: Place) -> None:
     await network.start()
     for place in places:
         await network.attach(place.network)
+    await network.put_policies(policy_rules.table({place.network.address: Isolation() for place in places}))
