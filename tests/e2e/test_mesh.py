@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from instance_testing.capture import capture
 from instance_testing.instance import TestInstance, wait_until
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.root
 
@@ -197,6 +198,30 @@ def test_edges_show_both_identities(mesh: TestInstance) -> None:
     assert found["mtls"] is True
     assert str(found["source"]["spiffe_id"]).endswith("/ns/mesh/sa/client")  # type: ignore[index]
     assert found["requests_per_second"]
+
+
+def test_metrics_name_both_ends_and_the_route_and_have_calls_to_look_at(mesh: TestInstance) -> None:
+    """Read by Prometheus's own parser of OpenMetrics."""
+    uid = mesh.pod("web")["metadata"]["uid"]
+
+    def exemplar() -> Any:
+        page = subprocess.run(
+            ["curl", "-sS", "--unix-socket", mesh.run / "pods" / uid / "admin.sock",
+             "-H", "Accept: application/openmetrics-text", "http://proxy/stats/prometheus"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        families = {family.name: family for family in text_string_to_metric_families(page)}
+        routes = families["hauberk_route_requests"].samples
+        assert any(sample.labels["response_code_class"] == "2xx" for sample in routes), routes
+        labels = families["istio_requests"].samples[0].labels
+        assert labels["source_workload_namespace"] == labels["destination_workload_namespace"] == "mesh"
+        assert (labels["destination_app"], labels["destination_version"]) == ("web", "v1")
+        assert labels["destination_service_name"] == "web"
+        buckets = families["istio_request_duration_milliseconds"].samples
+        return next((sample.exemplar for sample in buckets if sample.exemplar), None)
+
+    found = wait_until(exemplar, 60, "one request of 64 is recorded")
+    assert mesh.said("why", found.labels["call_id"]).startswith("ALLOWED")
 
 
 def test_a_tapped_call_can_be_asked_about(mesh: TestInstance) -> None:

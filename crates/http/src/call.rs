@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hauberk_telemetry::flags::Flag;
-use hauberk_telemetry::metrics::{AuditKey, Protocol, RequestKey};
+use hauberk_telemetry::metrics::{AuditKey, Exemplar, Protocol, RequestKey, RouteKey};
 use hauberk_telemetry::record::{self, Record};
 use hauberk_telemetry::timestamp::Timestamp;
 use hauberk_tls::Session;
@@ -125,16 +125,28 @@ impl Call {
         self.traceparent.as_ref()?.to_str().ok()?.split('-').nth(1)
     }
 
+    fn exemplar(&self, call: record::Id) -> Exemplar {
+        let trace = self.trace_id().filter(|id| {
+            // The caller may have written anything there.
+            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        Exemplar {
+            call,
+            trace: trace.map(Arc::from),
+            time: Timestamp::now(),
+        }
+    }
+
     /// With the query.
     pub fn path(&self) -> &str {
         self.uri.path_and_query().map_or("", |path| path.as_str())
     }
 
-    fn record(&self, bytes_in: u64) {
+    fn record(&self, id: record::Id, bytes_in: u64) {
         let duration = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let connection = &self.connection;
         let record = record::Request {
-            id: record::Id(random()),
+            id,
             connection: connection.id,
             time: Timestamp::now(),
             reporter: connection.reporter,
@@ -204,9 +216,27 @@ impl Drop for Call {
         }
         let milliseconds = self.started.elapsed().as_secs_f64() * 1000.0;
         let worker = &connection.worker;
+        worker.metrics.route(
+            RouteKey {
+                reporter: connection.reporter,
+                service: Arc::clone(key.edge.service()),
+                route: Arc::clone(&self.route),
+                class: u8::try_from(self.status / 100).unwrap_or_default(),
+            },
+            milliseconds,
+        );
+        let telling = !self.decision.allowed || self.flag != Flag::None || self.audited.is_some();
+        let recorded = (telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE))
+            .then(|| record::Id(random()));
+        let exemplified = recorded.map(|call| (key.clone(), call));
         worker
             .metrics
             .request(key, milliseconds, bytes_in, self.bytes_out);
+        if let Some((key, call)) = exemplified {
+            worker
+                .metrics
+                .exemplar(&key, milliseconds, self.exemplar(call));
+        }
         let traced = self.traced.take();
         let connection = &self.connection;
         let ended = Ended {
@@ -221,9 +251,8 @@ impl Drop for Call {
         if let Some(traced) = traced {
             trace::end(traced, self, &ended);
         }
-        let telling = !self.decision.allowed || self.flag != Flag::None || self.audited.is_some();
-        if telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE) {
-            self.record(bytes_in);
+        if let Some(id) = recorded {
+            self.record(id, bytes_in);
         }
     }
 }

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hauberk_config::endpoint::Workload;
 use hauberk_config::listener::{Direction, TerminalFilter, Traffic};
+use hauberk_telemetry::edge::{Edge, Ends, Peer};
 use hauberk_telemetry::flags::Flag;
-use hauberk_telemetry::metrics::{AuditKey, ConnectionKey, Edge};
+use hauberk_telemetry::metrics::{AuditKey, ConnectionKey};
 use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
 use hauberk_telemetry::timestamp::Timestamp;
 use hauberk_tls::Session;
@@ -346,34 +348,29 @@ impl Connection {
         } else {
             Arc::clone(&listener.config.service)
         };
-        let edge = Arc::new(match self.reporter {
-            Reporter::Inbound => Edge {
+        let own = |principal: Option<&str>| Peer {
+            principal: text(principal),
+            ..self.worker.workload.peer.clone()
+        };
+        let edge = Arc::new(Edge::from(match self.reporter {
+            Reporter::Inbound => Ends {
                 reporter: self.reporter,
-                source_workload: text(self.peer_id().and_then(|id| id.rsplit('/').next())),
-                source_principal: text(self.peer_id()),
-                destination_workload: Arc::clone(&self.worker.workload.name),
-                destination_principal: text(
-                    self.session
-                        .as_ref()
-                        .and_then(|session| session.own.spiffe_id()),
-                ),
-                destination_service: service,
+                source: Peer::of_principal(self.peer_id().unwrap_or_default()),
+                destination: own(self
+                    .session
+                    .as_ref()
+                    .and_then(|session| session.own.spiffe_id())),
+                service,
                 mutual_tls: self.peer_id().is_some(),
             },
-            Reporter::Outbound => Edge {
+            Reporter::Outbound => Ends {
                 reporter: self.reporter,
-                source_workload: Arc::clone(&self.worker.workload.name),
-                source_principal: text(session.and_then(|session| session.own.spiffe_id())),
-                destination_workload: text(
-                    host.and_then(|host| host.endpoint.as_ref())
-                        .and_then(|endpoint| endpoint.workload.as_ref())
-                        .map(|workload| workload.name.as_str()),
-                ),
-                destination_principal: text(session.and_then(Session::peer_id)),
-                destination_service: service,
+                source: own(session.and_then(|session| session.own.spiffe_id())),
+                destination: destination(host, session.and_then(Session::peer_id)),
+                service,
                 mutual_tls: session.is_some(),
             },
-        });
+        }));
         let mut edges = self.edges.borrow_mut();
         if edges.len() < 64 && host.is_some() {
             edges.push((key, Arc::clone(&edge)));
@@ -493,6 +490,20 @@ fn party(address: SocketAddr, proved: (Arc<str>, Arc<str>), service: Option<Arc<
 
 fn text(value: Option<&str>) -> Arc<str> {
     value.unwrap_or_default().into()
+}
+
+/// The endpoint's pod, as the control plane names it, with the identity that it proved.
+fn destination(host: Option<&Rc<Host<Pool>>>, principal: Option<&str>) -> Peer {
+    let endpoint = host.and_then(|host| host.endpoint.as_ref());
+    let workload = endpoint.and_then(|endpoint| endpoint.workload.as_ref());
+    let field = |pick: fn(&Workload) -> &String| text(workload.map(|one| pick(one).as_str()));
+    Peer {
+        workload: field(|one| &one.name),
+        namespace: field(|one| &one.namespace),
+        app: field(|one| &one.app),
+        version: field(|one| &one.version),
+        principal: text(principal),
+    }
 }
 
 /// `HOST` of `outbound|PORT|SUBSET|HOST`, or what the cluster says of itself.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hauberk_net::socket::Origin;
+use hauberk_telemetry::edge::Peer;
 use hauberk_telemetry::metrics::Metrics;
 use hauberk_telemetry::writer::Sink;
 use hauberk_upstream::{Cluster, random};
@@ -20,7 +21,8 @@ use crate::program::Program;
 pub struct Workload {
     /// `NAME.NAMESPACE`.
     pub pod: Arc<str>,
-    pub name: Arc<str>,
+    /// As metrics name it; its principal is that of each connection.
+    pub peer: Peer,
     /// Shown to endpoints, with `SO_MARK`.
     pub origin: Origin,
     /// Whether there is an access log to write to.

@@ -11,9 +11,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hauberk_config::Snapshot;
+use hauberk_telemetry::open_metrics::Format;
 use hauberk_telemetry::writer::Tap;
 use hauberk_tls::Identity;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
@@ -92,7 +93,12 @@ async fn answer(admin: &Admin, request: &Request<Incoming>) -> Response<AdminBod
             Some(missing) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
         },
         (&Method::GET, "/stats/prometheus") => {
-            text(StatusCode::OK, admin.engine.statistics().await)
+            let accept = request.headers().get(ACCEPT);
+            let format = Format::accepted(accept.and_then(|kinds| kinds.to_str().ok()));
+            let mut response = text(StatusCode::OK, admin.engine.statistics_as(format).await);
+            let kind = HeaderValue::from_static(format.content_type());
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
         }
         (&Method::GET, "/config_dump") => {
             let told = Arc::clone(&admin.snapshots.borrow());

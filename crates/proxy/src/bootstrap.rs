@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hauberk_telemetry::edge::Peer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -111,6 +112,20 @@ impl Bootstrap {
             .and_then(Value::as_str);
         stated.unwrap_or_else(|| self.pod().split('.').next().unwrap_or_default())
     }
+
+    /// The pod as metrics name it: `NAMESPACE` and the labels `app` and `version` of the metadata.
+    pub fn peer(&self) -> Peer {
+        let metadata = &self.node.metadata;
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().into();
+        let label = |name: &str| text(metadata.get("LABELS").and_then(|labels| labels.get(name)));
+        Peer {
+            workload: self.workload().into(),
+            namespace: text(metadata.get("NAMESPACE")),
+            app: label("app"),
+            version: label("version"),
+            principal: "".into(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +157,8 @@ mod tests {
             (bootstrap.pod(), bootstrap.workload()),
             ("web-7d9f.bank", "web")
         );
+        let peer = bootstrap.peer();
+        assert_eq!((&*peer.app, &*peer.version), ("web", ""));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hauberk_config::Snapshot;
 use hauberk_http::program::Program;
 use hauberk_http::worker::{Worker, Workload};
 use hauberk_telemetry::metrics;
+use hauberk_telemetry::open_metrics::Format;
 use hauberk_telemetry::writer::Sink;
 use hauberk_upstream::{Target, Transport};
 use tokio::runtime::Builder;
@@ -103,6 +104,10 @@ impl Engine {
 
     /// All metrics in the Prometheus text format.
     pub async fn statistics(&self) -> String {
+        self.statistics_as(Format::Prometheus).await
+    }
+
+    pub async fn statistics_as(&self, format: Format) -> String {
         let figures = self.ask(Command::Figures).await;
         let mut merged = metrics::Snapshot::default();
         for (metrics, _) in &figures {
@@ -110,9 +115,9 @@ impl Engine {
         }
         let workers: Vec<_> = figures.into_iter().map(|(_, figures)| figures).collect();
         let mut text = String::new();
-        merged.render(&mut text);
+        merged.render(&mut text, format);
         statistics::render(&mut text, &workers, &self.sink);
-        text
+        format.finish(text)
     }
 
     /// The clusters in use, with hosts and load, in words.

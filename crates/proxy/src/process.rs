@@ -60,7 +60,7 @@ pub fn run(
     let (sink, writer) = writer::start(files).map_err(|error| failed("records", &error))?;
     let workload = Workload {
         pod: bootstrap.pod().into(),
-        name: bootstrap.workload().into(),
+        peer: bootstrap.peer(),
         origin: Origin {
             address: bootstrap.source_address,
             mark: bootstrap.upstream_mark,

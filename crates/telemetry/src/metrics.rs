@@ -5,11 +5,16 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::edge::{Edge, label, reporter_name};
 use crate::flags::Flag;
-use crate::record::Reporter;
+use crate::open_metrics::Format;
+use crate::record::{Id, Reporter};
+use crate::timestamp::Timestamp;
 
-/// Label combinations kept by a worker; further ones are counted together under `overflow`.
+/// Label combinations of each kind kept by a worker; further ones are counted together under `overflow`.
 const MOST_SERIES: usize = 2000;
+/// Routes likewise. They come from the configuration, which may have more of them than anybody wants series.
+const MOST_ROUTES: usize = 500;
 
 /// Upper bounds of the duration buckets in milliseconds, Istio's.
 const MILLISECONDS: [f64; 19] = [
@@ -46,18 +51,6 @@ const BYTES: [f64; 9] = [
     16_777_216.0,
 ];
 
-/// Who called whom.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Edge {
-    pub reporter: Reporter,
-    pub source_workload: Arc<str>,
-    pub source_principal: Arc<str>,
-    pub destination_workload: Arc<str>,
-    pub destination_principal: Arc<str>,
-    pub destination_service: Arc<str>,
-    pub mutual_tls: bool,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     Http,
@@ -89,11 +82,32 @@ pub struct AuditKey {
     pub source_principal: Arc<str>,
 }
 
+/// One route of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RouteKey {
+    pub reporter: Reporter,
+    pub service: Arc<str>,
+    /// The route's name; empty for one without.
+    pub route: Arc<str>,
+    /// The response code's first digit; 0: no answer.
+    pub class: u8,
+}
+
+/// A call to look at for what a bucket counts: `hauberk why ID` explains it.
+#[derive(Debug, Clone)]
+pub struct Exemplar {
+    pub call: Id,
+    pub trace: Option<Arc<str>>,
+    pub time: Timestamp,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
     sum: f64,
+    /// By bucket, the newest of each.
+    exemplars: Vec<(usize, f64, Exemplar)>,
 }
 
 impl Histogram {
@@ -111,6 +125,12 @@ impl Histogram {
         self.sum += value;
     }
 
+    fn exemplify(&mut self, bounds: &[f64], value: f64, exemplar: Exemplar) {
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        self.exemplars.retain(|(known, ..)| *known != bucket);
+        self.exemplars.push((bucket, value, exemplar));
+    }
+
     fn merge(&mut self, other: &Self) {
         if self.counts.is_empty() {
             self.counts.clone_from(&other.counts);
@@ -121,6 +141,13 @@ impl Histogram {
         }
         self.total += other.total;
         self.sum += other.sum;
+        for (bucket, value, theirs) in &other.exemplars {
+            let mine = self.exemplars.iter().find(|(known, ..)| known == bucket);
+            if mine.is_none_or(|(.., mine)| mine.time < theirs.time) {
+                self.exemplars.retain(|(known, ..)| known != bucket);
+                self.exemplars.push((*bucket, *value, theirs.clone()));
+            }
+        }
     }
 }
 
@@ -130,6 +157,12 @@ pub struct RequestSeries {
     milliseconds: Histogram,
     request_bytes: Histogram,
     response_bytes: Histogram,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct RouteSeries {
+    count: u64,
+    milliseconds: Histogram,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -143,6 +176,7 @@ pub struct ConnectionSeries {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     requests: HashMap<RequestKey, RequestSeries>,
+    routes: HashMap<RouteKey, RouteSeries>,
     connections: HashMap<ConnectionKey, ConnectionSeries>,
     audited: HashMap<AuditKey, u64>,
     overflow: u64,
@@ -166,6 +200,25 @@ impl Metrics {
         series.milliseconds.observe(&MILLISECONDS, milliseconds);
         series.request_bytes.observe(&BYTES, bytes_in as f64);
         series.response_bytes.observe(&BYTES, bytes_out as f64);
+    }
+
+    /// A call that has a record of its own, for the bucket of [`Self::request`] that counted it.
+    pub fn exemplar(&self, key: &RequestKey, milliseconds: f64, exemplar: Exemplar) {
+        if let Some(series) = self.values.borrow_mut().requests.get_mut(key) {
+            let histogram = &mut series.milliseconds;
+            histogram.exemplify(&MILLISECONDS, milliseconds, exemplar);
+        }
+    }
+
+    pub fn route(&self, key: RouteKey, milliseconds: f64) {
+        let mut values = self.values.borrow_mut();
+        if values.routes.len() >= MOST_ROUTES && !values.routes.contains_key(&key) {
+            values.overflow += 1;
+            return;
+        }
+        let series = values.routes.entry(key).or_default();
+        series.count += 1;
+        series.milliseconds.observe(&MILLISECONDS, milliseconds);
     }
 
     fn connection(&self, key: ConnectionKey, change: impl FnOnce(&mut ConnectionSeries)) {
@@ -216,6 +269,11 @@ impl Snapshot {
             mine.request_bytes.merge(&series.request_bytes);
             mine.response_bytes.merge(&series.response_bytes);
         }
+        for (key, series) in &other.routes {
+            let mine = self.routes.entry(key.clone()).or_default();
+            mine.count += series.count;
+            mine.milliseconds.merge(&series.milliseconds);
+        }
         for (key, series) in &other.connections {
             let mine = self.connections.entry(key.clone()).or_default();
             mine.opened += series.opened;
@@ -229,8 +287,8 @@ impl Snapshot {
         self.overflow += other.overflow;
     }
 
-    /// Prometheus text format, version 0.0.4.
-    pub fn render(&self, out: &mut String) {
+    /// For [`Format::finish`].
+    pub fn render(&self, out: &mut String, format: Format) {
         let requests: Vec<(String, &RequestSeries)> = self
             .requests
             .iter()
@@ -264,9 +322,10 @@ impl Snapshot {
         for (name, help, bounds, pick) in histograms {
             header(out, name, "histogram", help);
             for (labels, series) in &requests {
-                histogram(out, name, labels, bounds, pick(series));
+                histogram(out, name, labels, bounds, pick(series), format);
             }
         }
+        self.render_routes(out, format);
         type Count = fn(&ConnectionSeries) -> u64;
         let counters: [(&str, &str, Count); 4] = [
             (
@@ -293,7 +352,7 @@ impl Snapshot {
         for (name, help, pick) in counters {
             header(out, name, "counter", help);
             for (key, series) in &self.connections {
-                let mut labels = edge_labels(&key.edge);
+                let mut labels = key.edge.labels();
                 let _ = write!(
                     labels,
                     ",request_protocol=\"tcp\",response_flags=\"{}\"",
@@ -330,6 +389,38 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    fn render_routes(&self, out: &mut String, format: Format) {
+        let routes: Vec<(String, &RouteSeries)> = self
+            .routes
+            .iter()
+            .map(|(key, series)| (route_labels(key), series))
+            .collect();
+        let name = "hauberk_route_requests_total";
+        header(out, name, "counter", "Requests by the route they took.");
+        for (labels, series) in &routes {
+            line(out, name, labels, series.count as f64);
+        }
+        let name = "hauberk_route_duration_milliseconds";
+        header(
+            out,
+            name,
+            "histogram",
+            "Duration of requests by the route they took.",
+        );
+        for (labels, series) in &routes {
+            histogram(
+                out,
+                name,
+                labels,
+                &MILLISECONDS,
+                &series.milliseconds,
+                format,
+            );
+        }
+    }
+}
+
 /// `# HELP` and `# TYPE`.
 pub fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -344,23 +435,57 @@ pub fn line(out: &mut String, name: &str, labels: &str, value: f64) {
     };
 }
 
-fn histogram(out: &mut String, name: &str, labels: &str, bounds: &[f64], values: &Histogram) {
+fn histogram(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    bounds: &[f64],
+    values: &Histogram,
+    format: Format,
+) {
     let mut below = 0;
-    for (bound, count) in bounds.iter().zip(&values.counts) {
+    let counts = bounds.iter().zip(&values.counts).enumerate();
+    for (bucket, (bound, count)) in counts {
         below += count;
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        let _ = write!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        exemplar(out, values, bucket, format);
     }
-    let _ = writeln!(
-        out,
-        "{name}_bucket{{{labels},le=\"+Inf\"}} {}",
-        values.total
-    );
+    let total = values.total;
+    let _ = write!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
+    exemplar(out, values, bounds.len(), format);
     let _ = writeln!(out, "{name}_sum{{{labels}}} {}", values.sum);
-    let _ = writeln!(out, "{name}_count{{{labels}}} {}", values.total);
+    let _ = writeln!(out, "{name}_count{{{labels}}} {total}");
+}
+
+/// The end of a bucket's line.
+fn exemplar(out: &mut String, values: &Histogram, bucket: usize, format: Format) {
+    let mut known = values.exemplars.iter();
+    let found = known.find(|(known, ..)| *known == bucket && format == Format::OpenMetrics);
+    if let Some((_, value, exemplar)) = found {
+        let Exemplar { call, trace, time } = exemplar;
+        let _ = write!(out, " # {{call_id=\"{call}\"");
+        if let Some(trace) = trace {
+            let _ = write!(out, ",trace_id=\"{trace}\"");
+        }
+        let _ = write!(out, "}} {value} {}", time.seconds());
+    }
+    out.push('\n');
+}
+
+fn route_labels(key: &RouteKey) -> String {
+    let mut labels = format!("reporter=\"{}\",", reporter_name(key.reporter));
+    label(&mut labels, "destination_service", &key.service);
+    labels.push(',');
+    label(&mut labels, "route", &key.route);
+    let _ = match key.class {
+        0 => write!(labels, ",response_code_class=\"none\""),
+        class => write!(labels, ",response_code_class=\"{class}xx\""),
+    };
+    labels
 }
 
 fn request_labels(key: &RequestKey) -> String {
-    let mut labels = edge_labels(&key.edge);
+    let mut labels = key.edge.labels();
     let protocol = match key.protocol {
         Protocol::Http => "http",
         Protocol::Grpc => "grpc",
@@ -376,40 +501,4 @@ fn request_labels(key: &RequestKey) -> String {
             .unwrap_or_default(),
     );
     labels
-}
-
-fn edge_labels(edge: &Edge) -> String {
-    let reporter = match edge.reporter {
-        Reporter::Inbound => "destination",
-        Reporter::Outbound => "source",
-    };
-    let security = match (edge.reporter, edge.mutual_tls) {
-        // The caller's side cannot vouch for the whole way (Istio's reading).
-        (Reporter::Outbound, false) => "unknown",
-        (_, true) => "mutual_tls",
-        (Reporter::Inbound, false) => "none",
-    };
-    let mut labels = format!("reporter=\"{reporter}\"");
-    for (name, value) in [
-        ("source_workload", &edge.source_workload),
-        ("source_principal", &edge.source_principal),
-        ("destination_workload", &edge.destination_workload),
-        ("destination_principal", &edge.destination_principal),
-        ("destination_service", &edge.destination_service),
-    ] {
-        labels.push(',');
-        label(&mut labels, name, value);
-    }
-    let _ = write!(labels, ",connection_security_policy=\"{security}\"");
-    labels
-}
-
-/// One label; an empty value is `unknown`, as Istio has it.
-fn label(labels: &mut String, name: &str, value: &str) {
-    let value = if value.is_empty() { "unknown" } else { value };
-    let escaped = value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
-    let _ = write!(labels, "{name}=\"{escaped}\"");
 }

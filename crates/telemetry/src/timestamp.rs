@@ -6,12 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 /// UTC with microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub SystemTime);
 
 impl Timestamp {
     pub fn now() -> Self {
         Self(SystemTime::now())
+    }
+
+    /// Since 1970.
+    pub fn seconds(self) -> f64 {
+        let since = self.0.duration_since(UNIX_EPOCH);
+        since.unwrap_or_default().as_secs_f64()
     }
 }
 

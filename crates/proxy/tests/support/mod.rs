@@ -39,6 +39,7 @@ use hauberk_config::tls::{
 use hauberk_http::worker::Workload;
 use hauberk_net::socket::Origin;
 use hauberk_proxy::engine::Engine;
+use hauberk_telemetry::edge::Peer;
 use hauberk_telemetry::writer::{Files, start};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair as Key,
@@ -66,7 +67,11 @@ impl Proxy {
         let (sink, _writer) = start(files).expect("a writer");
         let workload = Workload {
             pod: format!("{name}-0.bank").into(),
-            name: name.into(),
+            peer: Peer {
+                workload: name.into(),
+                namespace: "bank".into(),
+                ..Peer::of_principal("")
+            },
             origin: Origin::default(),
             access_log: true,
         };
