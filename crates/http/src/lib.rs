@@ -14,6 +14,7 @@ mod executor;
 mod filters;
 mod hash_key;
 mod headers;
+mod http2;
 pub mod listener;
 mod mirror;
 pub mod pool;

@@ -19,6 +19,8 @@ use tokio::time::Instant;
 
 use crate::body::RequestBody;
 use crate::executor::OnThisThread;
+use crate::http2::guarded::Guarded;
+use crate::http2::meter::Peer;
 
 /// A connection unused for this long is closed: sooner than servers do, so that no request meets a closing connection.
 /// Programs close after 5 s at times (Node's default), other proxies of the mesh after a minute.
@@ -252,10 +254,12 @@ async fn connect(
     });
     let failed =
         |error: hyper::Error| PoolError::Connect(ConnectError::Tcp(std::io::Error::other(error)));
-    let io = TokioIo::new(stream);
     match version {
         Version::Http1 => {
-            let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(failed)?;
+            let (sender, connection) = http1::Builder::new()
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(failed)?;
             tokio::task::spawn_local(async move {
                 if let Err(error) = connection.with_upgrades().await {
                     tracing::debug!(%error, "upstream HTTP/1.1 connection ended");
@@ -272,7 +276,7 @@ async fn connect(
                 .initial_connection_window_size(http.initial_connection_window.unwrap_or(4 << 20))
                 .initial_max_send_streams(STREAMS as usize)
                 .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-                .handshake(io)
+                .handshake(TokioIo::new(Guarded::new(stream, Peer::Endpoint)))
                 .await
                 .map_err(failed)?;
             tokio::task::spawn_local(async move {

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use hauberk_config::connection_manager::{Codec, ConnectionManager};
 use hauberk_telemetry::flags::Flag;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Standing};
 use crate::executor::OnThisThread;
+use crate::http2::guarded::Guarded;
+use crate::http2::meter::Peer;
 use crate::service;
 
 /// For a request's headers, and for the next request to begin.
@@ -23,13 +25,15 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAMS: u32 = 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a response held for a caller that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves until the caller leaves, the connection is no longer allowed, or the proxy drains.
 /// `http2`: what ALPN or the first bytes settled.
 pub async fn serve<I>(io: I, connection: Rc<Connection>, config: &ConnectionManager, http2: bool)
 where
-    I: Read + Write + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn({
         let connection = Rc::clone(&connection);
@@ -59,7 +63,8 @@ where
             .max_header_list_size(u32::try_from(most_headers).unwrap_or(u32::MAX))
             .keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .enable_connect_protocol()
-            .serve_connection(io, service);
+            .max_send_buf_size(SEND_BUFFER)
+            .serve_connection(TokioIo::new(Guarded::new(io, Peer::Caller)), service);
         let mut serving = pin!(serving);
         attend(&connection, config, |event| match event {
             Event::Poll(context) => serving.as_mut().poll(context),
@@ -75,7 +80,7 @@ where
             .header_read_timeout(config.request_headers_timeout.unwrap_or(HEADERS_TIMEOUT))
             .max_buf_size(most_headers.max(8192))
             .max_headers(usize::try_from(config.max_headers_count.max(1)).unwrap_or(100))
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         let mut serving = pin!(serving);
         attend(&connection, config, |event| match event {

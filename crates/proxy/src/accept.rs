@@ -18,7 +18,6 @@ use hauberk_net::peek::{Peeked, peek};
 use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::Stream;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -203,7 +202,7 @@ async fn run(connection: Rc<Connection>, stream: Stream<TlsStream<TcpStream>>, h
             if !decision.policy.is_empty() {
                 connection.open(connection.policy(&decision));
             }
-            serve::serve(TokioIo::new(stream), connection, manager, http2).await;
+            serve::serve(stream, connection, manager, http2).await;
         }
         TerminalFilter::TcpProxy(proxy) => tcp::serve(connection, stream, proxy, &decision).await,
     }
