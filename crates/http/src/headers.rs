@@ -57,6 +57,18 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(header::UPGRADE);
 }
 
+/// One `cookie` of those into which HTTP/2 may part it (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs = headers.get_all(header::COOKIE);
+    if crumbs.iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = crumbs.iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 /// Says who the caller is, and takes away what it may not say.
 pub fn describe_caller(
     headers: &mut HeaderMap,
@@ -240,6 +252,19 @@ mod tests {
             .collect();
         left.sort_unstable();
         assert_eq!(left, [("accept", "*/*"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn a_cookie_in_pieces_is_made_whole() {
+        let mut headers = HeaderMap::new();
+        join_cookies(&mut headers);
+        assert!(headers.is_empty());
+        for crumb in ["a=1", "b=2; c=3", "d=4"] {
+            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        let found: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+        assert_eq!(found, ["a=1; b=2; c=3; d=4"]);
     }
 
     #[test]

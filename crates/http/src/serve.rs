@@ -50,6 +50,10 @@ where
     };
     let most_headers = usize::try_from(config.max_request_headers_kb.max(1)).unwrap_or(60) * 1024;
     let result = if http2 {
+        let peer = match connection.peer_id() {
+            Some(_) => Peer::Workload,
+            None => Peer::Caller,
+        };
         let serving = http2::Builder::new(OnThisThread)
             .timer(TokioTimer::new())
             .max_concurrent_streams(
@@ -64,7 +68,7 @@ where
             .keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .enable_connect_protocol()
             .max_send_buf_size(SEND_BUFFER)
-            .serve_connection(TokioIo::new(Guarded::new(io, Peer::Caller)), service);
+            .serve_connection(TokioIo::new(Guarded::new(io, peer)), service);
         let mut serving = pin!(serving);
         attend(&connection, config, |event| match event {
             Event::Poll(context) => serving.as_mut().poll(context),

@@ -49,9 +49,11 @@ pub async fn handle(
     };
     let config = &manager.config;
     let port = connection.facts.destination.port();
-    let most = config.max_request_headers_kb.max(1) as usize * 1024;
-    if request.version() < Version::HTTP_2 && size(request.headers()) > most {
+    if too_large(&request, config) {
         return refuse_and_close(call, &request, 431, "");
+    }
+    if request.version() == Version::HTTP_2 {
+        headers::join_cookies(request.headers_mut());
     }
     if let Err(reason) = settle_authority(&mut request, config, port) {
         return refuse_and_close(call, &request, 400, reason);
@@ -150,7 +152,16 @@ fn refuse_and_close(
     response
 }
 
-/// Bytes of names and values. HTTP/1's codec holds to its limit only as far as it has read; HTTP/2's holds to it itself.
+/// HTTP/1's codec holds to the limit of bytes only as far as it has read, HTTP/2's to no number of headers.
+fn too_large(request: &Request<Incoming>, config: &ConnectionManager) -> bool {
+    let headers = request.headers();
+    if request.version() == Version::HTTP_2 {
+        return headers.len() > config.max_headers_count.max(1) as usize;
+    }
+    size(headers) > config.max_request_headers_kb.max(1) as usize * 1024
+}
+
+/// Bytes of names and values.
 fn size(headers: &HeaderMap) -> usize {
     let sizes = headers
         .iter()

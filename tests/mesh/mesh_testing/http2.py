@@ -133,6 +133,7 @@ class Caller:
             try:
                 await self.writer.drain()
             except ConnectionError:
+                await self.end()
                 return sent
             await asyncio.sleep(0)
         return most

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use crate::http2::frames::{Frame, Frames, Kind};
 
-/// The most that a connection can have: 1,000 requests that are each taken back at once.
-pub const MOST_CREDIT: u32 = 20_000;
+/// The most that a connection can have: 2,000 requests that are each taken back at once, since each earns half of what it costs.
+const MOST_CREDIT: u32 = 20_000;
 /// Given back by time alone.
 const CREDIT_A_SECOND: u32 = 1_000;
+/// A workload of the mesh has so many times as much: a gateway passes on over one connection what many callers take back.
+const MESH_FACTOR: u32 = 10;
 
 /// What frames cost, and what they earn.
 mod price {
@@ -32,6 +34,8 @@ mod price {
 pub enum Peer {
     /// A caller answers for what it makes us do, so for our RST_STREAM as well (CVE-2025-8671).
     Caller,
+    /// The same, if the caller has proved to be a workload of the mesh.
+    Workload,
     /// Our own RST_STREAM to an endpoint are the callers' doing, who share the connection.
     Endpoint,
 }
@@ -60,6 +64,7 @@ impl std::error::Error for Flood {}
 pub struct Meter {
     peer: Peer,
     credit: u32,
+    factor: u32,
     paid_until: Instant,
     received: Frames,
     sent: Frames,
@@ -68,12 +73,17 @@ pub struct Meter {
 impl Meter {
     pub fn new(peer: Peer, now: Instant) -> Self {
         let (received, sent) = match peer {
-            Peer::Caller => (Frames::after_preface(), Frames::new()),
+            Peer::Caller | Peer::Workload => (Frames::after_preface(), Frames::new()),
             Peer::Endpoint => (Frames::new(), Frames::after_preface()),
+        };
+        let factor = match peer {
+            Peer::Caller => 1,
+            Peer::Workload | Peer::Endpoint => MESH_FACTOR,
         };
         Self {
             peer,
-            credit: MOST_CREDIT,
+            credit: MOST_CREDIT * factor,
+            factor,
             paid_until: now,
             received,
             sent,
@@ -105,7 +115,9 @@ impl Meter {
         while let Some(frame) = self.sent.next(&mut rest) {
             match frame.kind {
                 Kind::Headers | Kind::Data => self.earn(price::ANSWER + frame.length / 1024),
-                Kind::Reset if self.peer == Peer::Caller => self.pay(frame, price::RESET, &now)?,
+                Kind::Reset if self.peer != Peer::Endpoint => {
+                    self.pay(frame, price::RESET, &now)?
+                }
                 _ => {}
             }
         }
@@ -113,7 +125,7 @@ impl Meter {
     }
 
     fn earn(&mut self, amount: u32) {
-        self.credit = (self.credit + amount).min(MOST_CREDIT);
+        self.credit = (self.credit + amount).min(MOST_CREDIT * self.factor);
     }
 
     fn pay(&mut self, frame: Frame, amount: u32, now: impl Fn() -> Instant) -> Result<(), Flood> {
@@ -175,7 +187,9 @@ mod tests {
             let mut meter = Meter::new(peer, now);
             let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
             match peer {
-                Peer::Caller => assert!(meter.received(preface, || now).is_ok()),
+                Peer::Caller | Peer::Workload => {
+                    assert!(meter.received(preface, || now).is_ok());
+                }
                 Peer::Endpoint => assert!(meter.sent(preface, || now).is_ok()),
             }
             let now = Cell::new(now);
@@ -231,6 +245,9 @@ mod tests {
         let mut talk = Conversation::with(Peer::Caller);
         let made = talk.taken(|talk| talk.received(1, 5, 20) && talk.sent(3, 0, 4));
         assert_eq!(made, 2_000 - 1, "nor may it make us do so");
+        let mut talk = Conversation::with(Peer::Workload);
+        let rapid = talk.taken(|talk| talk.received(1, 5, 20) && talk.received(3, 0, 4));
+        assert_eq!(rapid, 20_000 - 1, "a gateway has many callers");
         let mut talk = Conversation::with(Peer::Endpoint);
         let ours = talk.taken(|talk| talk.sent(1, 5, 20) && talk.sent(3, 0, 4));
         assert_eq!(
