@@ -1,4 +1,4 @@
-"""h2spec, an independent client that breaks HTTP/2 in 146 ways (its strict ones included), against the proxy's process."""
+"""h2spec breaks HTTP/2 in 146 ways (its strict ones included); here it does so to the proxy's process."""
 
 import asyncio
 import shutil
