@@ -18,6 +18,8 @@ pub struct Cluster {
     pub load_balancing: LoadBalancing,
     /// Localities are weighed by their own weights.
     pub locality_weighted: bool,
+    /// New hosts take their full share only after a while.
+    pub slow_start: Option<SlowStart>,
     /// Percent of usable hosts below which all hosts are used; 0: never.
     pub panic_threshold: u8,
     pub connect_timeout: Duration,
@@ -122,6 +124,30 @@ pub enum LoadBalancing {
     ClusterProvided,
 }
 
+/// `envoy.config.cluster.v3.Cluster.SlowStartConfig`.
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
+pub struct SlowStart {
+    pub window: Duration,
+    /// Thousandths: 1000 grows evenly, more grows faster at first.
+    pub aggression: u32,
+    /// Percent of its weight that a host has from the first moment.
+    pub least_weight: u8,
+}
+
+impl SlowStart {
+    /// The share of its weight that a host has so long after it came: above 0, at most 1.
+    pub fn share(&self, age: Duration) -> f64 {
+        if age >= self.window {
+            return 1.0;
+        }
+        let passed = age.as_secs_f64().max(0.001) / self.window.as_secs_f64();
+        let grown = passed.powf(1000.0 / f64::from(self.aggression.max(1)));
+        grown
+            .max(f64::from(self.least_weight) / 100.0)
+            .clamp(0.001, 1.0)
+    }
+}
+
 /// Circuit breaker thresholds of one priority.
 #[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -169,13 +195,76 @@ pub struct OutlierDetection {
     pub base_ejection_time: Duration,
     pub max_ejection_time: Duration,
     pub max_ejection_percent: u8,
+    /// One host may be ejected whatever the percentage says.
+    pub always_eject_one_host: bool,
     pub consecutive_5xx: u32,
     pub enforcing_consecutive_5xx: u8,
     pub consecutive_gateway_failure: u32,
     pub enforcing_consecutive_gateway_failure: u8,
+    /// Failures of this side (no connection, no answer in time) are counted apart from the host's own errors.
     pub split_local_origin_errors: bool,
     pub consecutive_local_origin_failure: u32,
     pub enforcing_consecutive_local_origin_failure: u8,
+    pub answers: Rate,
+    /// Of connecting, where local failures are split off.
+    pub local_origin: Rate,
+}
+
+/// Judging hosts by their share of successes in an interval.
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rate {
+    pub enforcing_success_rate: u8,
+    /// Fewer hosts are not compared.
+    pub success_rate_minimum_hosts: u32,
+    /// With fewer calls in an interval a host's rate says nothing.
+    pub success_rate_request_volume: u32,
+    /// Thousandths of a standard deviation that a host may be below the mean.
+    pub success_rate_stdev_factor: u32,
+    pub enforcing_failure_percentage: u8,
+    pub failure_percentage_threshold: u8,
+    pub failure_percentage_minimum_hosts: u32,
+    pub failure_percentage_request_volume: u32,
+}
+
+impl OutlierDetection {
+    /// Whether anything looks at rates.
+    pub fn by_rate(&self) -> bool {
+        let used =
+            |rate: &Rate| rate.enforcing_success_rate > 0 || rate.enforcing_failure_percentage > 0;
+        used(&self.answers) || (self.split_local_origin_errors && used(&self.local_origin))
+    }
+}
+
+impl Default for OutlierDetection {
+    /// Envoy's.
+    fn default() -> Self {
+        let rate = Rate {
+            enforcing_success_rate: 100,
+            success_rate_minimum_hosts: 5,
+            success_rate_request_volume: 100,
+            success_rate_stdev_factor: 1900,
+            enforcing_failure_percentage: 0,
+            failure_percentage_threshold: 85,
+            failure_percentage_minimum_hosts: 5,
+            failure_percentage_request_volume: 50,
+        };
+        Self {
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_time: Duration::from_secs(300),
+            max_ejection_percent: 10,
+            always_eject_one_host: false,
+            consecutive_5xx: 5,
+            enforcing_consecutive_5xx: 100,
+            consecutive_gateway_failure: 5,
+            enforcing_consecutive_gateway_failure: 0,
+            split_local_origin_errors: false,
+            consecutive_local_origin_failure: 5,
+            enforcing_consecutive_local_origin_failure: 100,
+            answers: rate,
+            local_origin: rate,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Clone, PartialEq, Eq)]

@@ -62,6 +62,17 @@ pub enum EndpointAddress {
     Pipe(String),
 }
 
+impl EndpointAddress {
+    /// `None`: a name to be resolved first, or a Unix socket.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(address) => Some(*address),
+            Self::Name { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+            Self::Pipe(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: EndpointAddress,

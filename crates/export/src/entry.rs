@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::data::accesslog::v3 as data;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_telemetry::entry::{Entry, Http, Tls};
-use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::flags::{Flag, Flags};
 
 /// What Envoy's RBAC filter writes about rules that only report.
 const AUDITED: &str = "audit_shadow_effective_policy_id";
@@ -79,7 +79,7 @@ fn common(entry: &Entry, filter: &str) -> data::AccessLogCommon {
             .cluster
             .as_ref()
             .map_or_else(String::new, |name| name.to_string()),
-        response_flags: flags(entry.flag),
+        response_flags: flags(entry.flags),
         metadata: entry.audit.as_ref().map(|policy| core::Metadata {
             filter_metadata: HashMap::from([(
                 filter.to_owned(),
@@ -134,10 +134,17 @@ fn tls(told: &Tls) -> data::TlsProperties {
 }
 
 /// `None`: there is nothing to be said.
-fn flags(flag: Flag) -> Option<data::ResponseFlags> {
+fn flags(flags: Flags) -> Option<data::ResponseFlags> {
     let mut told = data::ResponseFlags::default();
+    for flag in flags.iter() {
+        tell(&mut told, flag);
+    }
+    (!flags.is_empty()).then_some(told)
+}
+
+fn tell(told: &mut data::ResponseFlags, flag: Flag) {
     match flag {
-        Flag::None => return None,
+        Flag::None => {}
         Flag::NoRoute => told.no_route_found = true,
         Flag::NoCluster => told.no_cluster_found = true,
         Flag::NoHealthyUpstream => told.no_healthy_upstream = true,
@@ -163,7 +170,6 @@ fn flags(flag: Flag) -> Option<data::ResponseFlags> {
         Flag::StreamIdleTimeout => told.stream_idle_timeout = true,
         Flag::DurationTimeout => told.duration_timeout = true,
     }
-    Some(told)
 }
 
 fn address(told: SocketAddr) -> core::Address {

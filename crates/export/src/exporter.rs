@@ -235,7 +235,7 @@ mod tests {
     use std::time::{Instant, SystemTime};
 
     use hauberk_config::access_log::AccessLogKind;
-    use hauberk_telemetry::flags::Flag;
+    use hauberk_telemetry::flags::Flags;
     use tokio::task::LocalSet;
 
     use super::*;
@@ -251,7 +251,7 @@ mod tests {
             local: nowhere,
             upstream: None,
             cluster: None,
-            flag: Flag::None,
+            flags: Flags::default(),
             bytes_in: 0,
             bytes_out: 0,
             tls: None,

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hauberk_config::access_log::{AccessLog, AccessLogFilter, AccessLogFormat, AccessLogSink};
-use hauberk_telemetry::flags::Flag;
 use hauberk_telemetry::outbox::Parcel;
 use hauberk_telemetry::timestamp::Timestamp;
 use http::Version;
@@ -38,8 +37,12 @@ fn passes(filter: &AccessLogFilter, ended: &Ended<'_>) -> bool {
             ended.call.is_some_and(|call| call.status >= *least)
         }
         AccessLogFilter::ResponseFlags(flags) => {
-            let flag = ended.flag();
-            flag != Flag::None && (flags.is_empty() || flags.iter().any(|one| one == flag.text()))
+            let found = ended.flags();
+            !found.is_empty()
+                && (flags.is_empty()
+                    || found
+                        .iter()
+                        .any(|one| flags.iter().any(|told| told == one.text())))
         }
         AccessLogFilter::And(all) => all.iter().all(|one| passes(one, ended)),
         AccessLogFilter::Or(any) => any.iter().any(|one| passes(one, ended)),
@@ -181,7 +184,7 @@ fn operate<'a>(operator: &str, ended: &Ended<'a>) -> Found<'a> {
         "PROTOCOL" => Found::text(call.map(|call| protocol(call.version))),
         "RESPONSE_CODE" => Found::Number(call.map_or(0, |call| call.status.into())),
         "RESPONSE_CODE_DETAILS" => Found::owned(ended.details()),
-        "RESPONSE_FLAGS" => Found::text(Some(ended.flag().text())),
+        "RESPONSE_FLAGS" => Found::Text(ended.flags().text()),
         "GRPC_STATUS" | "GRPC_STATUS_NUMBER" => call
             .and_then(|call| call.grpc_status)
             .map_or(Found::Nothing, |status| Found::Number(status.into())),

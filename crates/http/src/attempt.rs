@@ -8,7 +8,7 @@ use std::time::Duration;
 use hauberk_config::connection_manager::ConnectionManager;
 use hauberk_config::route::{Forward, RetryPolicy};
 use hauberk_telemetry::flags::Flag;
-use hauberk_upstream::{Choice, Cluster, ConnectError, Host, Limited, random};
+use hauberk_upstream::{Choice, Cluster, ConnectError, Host, Limited, Outcome, random};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::body::{RequestBody, ResponseBody, Upload};
 use crate::call::{Call, status_of};
+use crate::filters::http_status_of_grpc;
 use crate::hash_key::HashKey;
 use crate::headers;
 use crate::mirror;
@@ -205,8 +206,8 @@ async fn run(
             Err(failure) => failure_asks(retry, failure),
         });
         if let Ok((response, lease)) = &outcome {
-            let status = response.status().as_u16();
-            plan.cluster.judge(&lease.host, Some(status));
+            let status = outcome_status(response);
+            plan.cluster.judge(&lease.host, Outcome::Answered(status));
         }
         if wanted && retries < most_retries(plan.retry) && plan.upload.replayable() {
             retry_slot = plan.cluster.admit(Limited::Retry, plan.forward.priority);
@@ -216,7 +217,7 @@ async fn run(
                 retries += 1;
                 continue;
             }
-        } else if wanted && retries > 0 {
+        } else if wanted && retries >= most_retries(plan.retry) {
             call.flag(Flag::UpstreamRetryLimitExceeded);
         }
         let response = match outcome {
@@ -278,14 +279,21 @@ async fn attempt(
         priority: plan.forward.priority,
     };
     let leasing = pool::lease(&plan.cluster, &host, origin, purpose);
-    let leased = wait(leasing, plan, timeout).await?;
+    let late = |failure: Failure| {
+        if matches!(failure, Failure::Timeout | Failure::PerTryTimeout) {
+            plan.cluster.judge(&host, Outcome::TimedOut);
+        }
+        failure
+    };
+    let leased = wait(leasing, plan, timeout).await.map_err(late)?;
     let mut lease = leased.map_err(|error| match error {
         PoolError::Connect(error) => {
-            plan.cluster.judge(&host, None);
+            plan.cluster.judge(&host, error.outcome());
             Failure::Connect(error)
         }
         PoolError::Overflow => Failure::Overflow,
     })?;
+    plan.cluster.judge(&host, Outcome::Connected);
     call.session = lease.session().cloned();
     call.connection
         .reached(&plan.cluster, &host, lease.session());
@@ -295,12 +303,14 @@ async fn attempt(
         let count = HeaderValue::from(count);
         request.headers_mut().insert(headers::ATTEMPT_COUNT, count);
     }
-    let sent = wait(lease.send(request), plan, timeout).await?;
+    let sent = wait(lease.send(request), plan, timeout)
+        .await
+        .map_err(late)?;
     match sent {
         Ok(response) => Ok((response, lease)),
         Err(error) if error.unsent.is_some() => Err(Failure::Unsent),
         Err(error) => {
-            plan.cluster.judge(&host, None);
+            plan.cluster.judge(&host, Outcome::Failed);
             Err(Failure::Reset(error.error))
         }
     }
@@ -416,6 +426,14 @@ fn known_protocol(name: &str) -> &'static str {
     match name {
         "connect-udp" => "connect-udp",
         _ => "websocket",
+    }
+}
+
+/// The status that outlier detection goes by: HTTP's for the gRPC status of a call that failed at once.
+fn outcome_status<B>(response: &Response<B>) -> u16 {
+    match status_of(response.headers()) {
+        Some(code) if response.status().is_success() => http_status_of_grpc(code),
+        _ => response.status().as_u16(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::flags::{Flag, Flags};
 use hauberk_telemetry::metrics::{AuditKey, Exemplar, Protocol, RequestKey, RouteKey};
 use hauberk_telemetry::record::{self, Record};
 use hauberk_telemetry::timestamp::Timestamp;
@@ -40,7 +40,7 @@ pub struct Call {
     pub grpc: bool,
     pub status: u16,
     pub grpc_status: Option<u32>,
-    pub flag: Flag,
+    pub flags: Flags,
     pub decision: Decision,
     /// The AUDIT policy that matched.
     pub audited: Option<Arc<str>>,
@@ -79,7 +79,7 @@ impl Call {
             grpc,
             status: 0,
             grpc_status: None,
-            flag: Flag::None,
+            flags: Flags::default(),
             decision: Decision::allowed(),
             audited: None,
             metadata: None,
@@ -93,11 +93,13 @@ impl Call {
         })
     }
 
-    /// The first flag stays.
     pub fn flag(&mut self, flag: Flag) {
-        if self.flag == Flag::None {
-            self.flag = flag;
-        }
+        self.flags.insert(flag);
+    }
+
+    /// Whether a flag says already why the call ended.
+    fn ended_for_a_reason(&self) -> bool {
+        self.flags.iter().any(|flag| flag != Flag::DelayInjected)
     }
 
     pub fn trailers(&mut self, trailers: &HeaderMap) {
@@ -157,7 +159,7 @@ impl Call {
             duration_us: duration,
             bytes_in,
             bytes_out: self.bytes_out,
-            flags: self.flag,
+            flags: self.flags,
             route: Arc::clone(&self.route),
             cluster: self.cluster.as_ref().map_or_else(
                 || Arc::from(""),
@@ -181,7 +183,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.connection.request_ends();
-        if !self.complete {
+        if !self.complete && !self.ended_for_a_reason() {
             self.flag(Flag::DownstreamConnectionTermination);
         }
         let connection = &self.connection;
@@ -205,7 +207,7 @@ impl Drop for Call {
                 Protocol::Http
             },
             response_code: self.status,
-            flags: self.flag,
+            flags: self.flags,
             grpc_status: self.grpc_status,
         };
         if let Some(policy) = &self.audited {
@@ -225,7 +227,7 @@ impl Drop for Call {
             },
             milliseconds,
         );
-        let telling = !self.decision.allowed || self.flag != Flag::None || self.audited.is_some();
+        let telling = !self.decision.allowed || !self.flags.is_empty() || self.audited.is_some();
         let recorded = (telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE))
             .then(|| record::Id(random()));
         let exemplified = recorded.map(|call| (key.clone(), call));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hauberk_config::endpoint::Workload;
 use hauberk_config::listener::{Direction, TerminalFilter, Traffic};
 use hauberk_telemetry::edge::{Edge, Ends, Peer};
-use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::flags::Flags;
 use hauberk_telemetry::metrics::{AuditKey, ConnectionKey};
 use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
 use hauberk_telemetry::timestamp::Timestamp;
@@ -40,7 +40,7 @@ pub struct Connection {
     audited: RefCell<Option<Arc<str>>>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
-    pub flag: Cell<Flag>,
+    pub flags: Cell<Flags>,
     /// Where a TCP connection goes.
     pub cluster: RefCell<Option<Arc<str>>>,
     /// Toward the first endpoint: its address and what it proved.
@@ -96,7 +96,7 @@ impl Connection {
             audited: RefCell::new(None),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
-            flag: Cell::new(Flag::None),
+            flags: Cell::default(),
             cluster: RefCell::new(None),
             far: RefCell::new(None),
             edges: RefCell::default(),
@@ -327,7 +327,7 @@ impl Connection {
                 }),
                 policy,
                 counters,
-                flags: self.flag.get(),
+                flags: self.flags.get(),
             })));
     }
 
@@ -386,7 +386,7 @@ impl Connection {
     ) -> ConnectionKey {
         ConnectionKey {
             edge: self.edge(cluster, host, session),
-            flags: self.flag.get(),
+            flags: self.flags.get(),
         }
     }
 

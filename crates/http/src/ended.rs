@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hauberk_telemetry::entry::{Entry, Http, Tls};
-use hauberk_telemetry::flags::Flag;
+use hauberk_telemetry::flags::{Flag, Flags};
 use hauberk_tls::Session;
 use http::HeaderValue;
 
@@ -27,9 +27,9 @@ pub struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    pub fn flag(&self) -> Flag {
+    pub fn flags(&self) -> Flags {
         self.call
-            .map_or_else(|| self.connection.flag.get(), |call| call.flag)
+            .map_or_else(|| self.connection.flags.get(), |call| call.flags)
     }
 
     pub fn duration(&self) -> Duration {
@@ -80,7 +80,7 @@ impl Ended<'_> {
             local: facts.destination,
             upstream: self.upstream(),
             cluster: self.cluster(),
-            flag: self.flag(),
+            flags: self.flags(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             tls: self.connection.session.as_ref().map(|session| Tls {
@@ -133,14 +133,20 @@ impl Ended<'_> {
             };
             return Some(format!("rbac_access_denied_matched_policy[{policy}]"));
         }
-        match call.flag {
-            Flag::None if call.host.is_some() => Some("via_upstream".to_owned()),
-            Flag::NoRoute => Some("route_not_found".to_owned()),
-            Flag::NoCluster => Some("cluster_not_found".to_owned()),
-            Flag::NoHealthyUpstream => Some("no_healthy_upstream".to_owned()),
-            Flag::FaultInjected => Some("fault_filter_abort".to_owned()),
-            _ => None,
+        let said = [
+            (Flag::NoRoute, "route_not_found"),
+            (Flag::NoCluster, "cluster_not_found"),
+            (Flag::NoHealthyUpstream, "no_healthy_upstream"),
+            (Flag::FaultInjected, "fault_filter_abort"),
+        ];
+        if let Some((_, text)) = said.iter().find(|(flag, _)| call.flags.contains(*flag)) {
+            return Some((*text).to_owned());
         }
+        let unharmed = call
+            .flags
+            .iter()
+            .all(|flag| matches!(flag, Flag::DelayInjected | Flag::UpstreamRetryLimitExceeded));
+        (call.host.is_some() && unharmed).then(|| "via_upstream".to_owned())
     }
 }
 

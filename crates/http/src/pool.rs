@@ -154,7 +154,7 @@ pub async fn lease(
         .ok_or(PoolError::Overflow)?;
     let connections = host.pool.of(origin);
     let lease = |wire, reused| {
-        host.active.set(host.active.get() + 1);
+        host.begin();
         if let Wire::Http2(multiplexed) = &wire {
             multiplexed.active.set(multiplexed.active.get() + 1);
         }
@@ -440,7 +440,7 @@ impl SendError {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.host.active.set(self.host.active.get() - 1);
+        self.host.end();
         if let Wire::Http2(multiplexed) = &self.wire {
             multiplexed.active.set(multiplexed.active.get() - 1);
             multiplexed.last_used.set(Instant::now());

@@ -98,7 +98,7 @@ where
     };
     if let Some(Err(error)) = result {
         if error.is_parse() || error.is_timeout() {
-            connection.flag.set(Flag::DownstreamProtocolError);
+            connection.flags.set(Flag::DownstreamProtocolError.into());
         }
         tracing::debug!(%error, id = %connection.id, "downstream HTTP connection ended");
     }

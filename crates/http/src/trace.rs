@@ -122,7 +122,7 @@ fn attributes(
         ),
         ("peer.address", connection.facts.source.ip().to_string()),
         ("request_size", ended.bytes_in.to_string()),
-        ("response_flags", call.flag.text().to_owned()),
+        ("response_flags", call.flags.text().into_owned()),
         ("response_size", ended.bytes_out.to_string()),
     ] {
         attributes.push((name.to_owned(), value));

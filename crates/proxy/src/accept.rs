@@ -185,7 +185,7 @@ impl Learn for Facts {
 /// Records a connection that no filter ever saw.
 fn refuse(worker: Rc<Worker>, listener: Arc<Listener>, facts: Facts, reason: &str) {
     let connection = Connection::refused(worker, listener, facts);
-    connection.flag.set(Flag::NoRoute);
+    connection.flags.set(Flag::NoRoute.into());
     connection.open(connection.policy(&Decision::denied(reason)));
 }
 

@@ -230,7 +230,7 @@ fn describe_clusters(worker: &Worker) -> String {
             text.push_str(&format!(
                 "{name}::{}::active::{}\n{name}::{}::transport::{transport}\n",
                 host.address,
-                host.active.get(),
+                host.active(),
                 host.address
             ));
         });

@@ -13,7 +13,7 @@ use hauberk_net::copy::{Copied, End, copy_both};
 use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
 use hauberk_tls::Carried;
-use hauberk_upstream::{Choice, Cluster, Connected, Host, Limited, Stream, hash, random};
+use hauberk_upstream::{Choice, Cluster, Connected, Host, Limited, Outcome, Stream, hash, random};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -27,7 +27,7 @@ pub async fn serve(
     decision: &Decision,
 ) {
     let refuse = |flag: Flag, reason: &str| {
-        connection.flag.set(flag);
+        connection.flags.set(flag.into());
         let denied = Decision {
             policy: Arc::clone(&decision.policy),
             ..Decision::denied(reason)
@@ -55,11 +55,11 @@ pub async fn serve(
             );
         }
         Err(Unreached::NoHost) => {
-            connection.flag.set(Flag::NoHealthyUpstream);
+            connection.flags.set(Flag::NoHealthyUpstream.into());
             return connection.open(connection.policy(decision));
         }
         Err(Unreached::Failed) => {
-            connection.flag.set(Flag::UpstreamConnectionFailure);
+            connection.flags.set(Flag::UpstreamConnectionFailure.into());
             return connection.open(connection.policy(decision));
         }
     };
@@ -98,13 +98,17 @@ pub async fn serve(
     match while_allowed(&connection, copying).await {
         Some((_, End::First(error))) => {
             tracing::debug!(%error, "the caller's connection ended");
-            connection.flag.set(Flag::DownstreamConnectionTermination);
+            connection
+                .flags
+                .set(Flag::DownstreamConnectionTermination.into());
         }
         Some((_, End::Second(error))) => {
             tracing::debug!(%error, "the endpoint's connection ended");
-            connection.flag.set(Flag::UpstreamConnectionTermination);
+            connection
+                .flags
+                .set(Flag::UpstreamConnectionTermination.into());
         }
-        Some((_, End::Idle)) => connection.flag.set(Flag::StreamIdleTimeout),
+        Some((_, End::Idle)) => connection.flags.set(Flag::StreamIdleTimeout.into()),
         Some((_, End::Finished)) => {}
         None => {
             let decision = connection.decide();
@@ -118,7 +122,7 @@ pub async fn serve(
     }
     report(Copied::default(), true);
     metrics.closed(key());
-    host.active.set(host.active.get() - 1);
+    host.end();
 }
 
 enum Unreached {
@@ -148,11 +152,12 @@ async fn reach(
             .await
         {
             Ok(connected) => {
-                host.active.set(host.active.get() + 1);
+                cluster.judge(&host, Outcome::Joined);
+                host.begin();
                 return Ok((host, connected));
             }
             Err(error) => {
-                cluster.judge(&host, None);
+                cluster.judge(&host, error.outcome());
                 tracing::debug!(%error, address = %host.address, "no connection to the endpoint");
                 tried.push(host.address);
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::flags::Flag;
+use crate::flags::Flags;
 
 /// A request, or (without `http`) a TCP connection.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct Entry {
     pub local: SocketAddr,
     pub upstream: Option<SocketAddr>,
     pub cluster: Option<Arc<str>>,
-    pub flag: Flag,
+    pub flags: Flags,
     /// From the caller.
     pub bytes_in: u64,
     pub bytes_out: u64,

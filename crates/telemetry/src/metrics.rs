@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::edge::{Edge, label, reporter_name};
-use crate::flags::Flag;
+use crate::flags::Flags;
 use crate::open_metrics::Format;
 use crate::record::{Id, Reporter};
 use crate::timestamp::Timestamp;
@@ -64,7 +64,7 @@ pub struct RequestKey {
     pub edge: Arc<Edge>,
     pub protocol: Protocol,
     pub response_code: u16,
-    pub flags: Flag,
+    pub flags: Flags,
     /// `grpc-status`; `None` for what is not gRPC.
     pub grpc_status: Option<u32>,
 }
@@ -72,7 +72,7 @@ pub struct RequestKey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
     pub edge: Arc<Edge>,
-    pub flags: Flag,
+    pub flags: Flags,
 }
 
 /// Calls that an AUDIT policy matched.

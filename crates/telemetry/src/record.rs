@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::flags::Flag;
+use crate::flags::Flags;
 use crate::timestamp::Timestamp;
 
 /// A connection's or request's number, written as 16 hexadecimal digits.
@@ -89,7 +89,7 @@ pub struct Connection {
     pub policy: Policy,
     #[serde(flatten)]
     pub counters: Option<Counters>,
-    pub flags: Flag,
+    pub flags: Flags,
 }
 
 /// Known when a connection has ended.
@@ -115,7 +115,7 @@ pub struct Request {
     pub duration_us: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub flags: Flag,
+    pub flags: Flags,
     pub route: Arc<str>,
     pub cluster: Arc<str>,
     pub upstream: String,

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use hauberk_config::cluster::LoadBalancing;
+use hauberk_config::cluster::{LoadBalancing, SlowStart};
 
 use crate::consistent::Consistent;
 use crate::host::Host;
@@ -31,6 +31,18 @@ pub(crate) struct Rule {
     pub panic_threshold: u8,
     /// Percent times 100 is Envoy's `overprovisioning_factor` 140 = 1.4.
     pub overprovisioning: u32,
+    pub slow_start: Option<SlowStart>,
+}
+
+impl Rule {
+    /// Thousandths of a host's weight, less while it is new.
+    fn weight<P>(&self, host: &Host<P>) -> u64 {
+        let full = u64::from(host.weight()) * 1000;
+        match &self.slow_start {
+            None => full,
+            Some(slow) => ((full as f64 * slow.share(host.standing.since.elapsed())) as u64).max(1),
+        }
+    }
 }
 
 /// `None`: no host may be used. Hosts for which `avoid` says true are taken only if there is no other. `key`: what a
@@ -112,50 +124,55 @@ fn pick<P>(
         let mut left = random().checked_rem(total)?;
         for locality in &level.localities {
             if left < weight(locality) {
-                return among(&locality.hosts, rule.balancing, allowed);
+                return among(&locality.hosts, rule, allowed);
             }
             left -= weight(locality);
         }
         return None;
     }
     match level.localities.as_slice() {
-        [only] => among(&only.hosts, rule.balancing, allowed),
+        [only] => among(&only.hosts, rule, allowed),
         several => {
             let all: Vec<Rc<Host<P>>> = several
                 .iter()
                 .flat_map(|locality| locality.hosts.iter().cloned())
                 .collect();
-            among(&all, rule.balancing, allowed)
+            among(&all, rule, allowed)
         }
     }
 }
 
 fn among<P>(
     hosts: &[Rc<Host<P>>],
-    balancing: LoadBalancing,
+    rule: Rule,
     allowed: &dyn Fn(&Host<P>) -> bool,
 ) -> Option<Rc<Host<P>>> {
     if let [only] = hosts {
         return allowed(only).then(|| Rc::clone(only));
     }
-    match balancing {
-        LoadBalancing::LeastRequest { choices } => least_request(hosts, choices.max(1), allowed),
-        LoadBalancing::Random | LoadBalancing::RingHash { .. } | LoadBalancing::Maglev { .. } => {
-            weighted_random(hosts, allowed)
+    match rule.balancing {
+        LoadBalancing::LeastRequest { choices } => {
+            least_request(hosts, choices.max(1), rule, allowed)
         }
-        LoadBalancing::RoundRobin | LoadBalancing::ClusterProvided => round_robin(hosts, allowed),
+        LoadBalancing::Random | LoadBalancing::RingHash { .. } | LoadBalancing::Maglev { .. } => {
+            weighted_random(hosts, rule, allowed)
+        }
+        LoadBalancing::RoundRobin | LoadBalancing::ClusterProvided => {
+            round_robin(hosts, rule, allowed)
+        }
     }
 }
 
 /// Smooth weighted round robin: every host earns its weight, the richest serves and pays the sum.
 fn round_robin<P>(
     hosts: &[Rc<Host<P>>],
+    rule: Rule,
     allowed: &dyn Fn(&Host<P>) -> bool,
 ) -> Option<Rc<Host<P>>> {
     let mut total = 0;
     let mut richest: Option<&Rc<Host<P>>> = None;
     for host in hosts.iter().filter(|host| allowed(host)) {
-        let weight = i64::from(host.weight());
+        let weight = i64::try_from(rule.weight(host)).unwrap_or(i64::MAX >> 20);
         total += weight;
         host.credit.set(host.credit.get() + weight);
         if richest.is_none_or(|other| host.credit.get() > other.credit.get()) {
@@ -171,14 +188,15 @@ fn round_robin<P>(
 fn least_request<P>(
     hosts: &[Rc<Host<P>>],
     choices: u32,
+    rule: Rule,
     allowed: &dyn Fn(&Host<P>) -> bool,
 ) -> Option<Rc<Host<P>>> {
     let mut best: Option<Rc<Host<P>>> = None;
     for _ in 0..choices {
-        let candidate = weighted_random(hosts, allowed)?;
+        let candidate = weighted_random(hosts, rule, allowed)?;
         if best
             .as_ref()
-            .is_none_or(|best| candidate.active.get() < best.active.get())
+            .is_none_or(|best| candidate.active() < best.active())
         {
             best = Some(candidate);
         }
@@ -188,13 +206,14 @@ fn least_request<P>(
 
 fn weighted_random<P>(
     hosts: &[Rc<Host<P>>],
+    rule: Rule,
     allowed: &dyn Fn(&Host<P>) -> bool,
 ) -> Option<Rc<Host<P>>> {
     let open = || hosts.iter().filter(|host| allowed(host));
-    let total: u64 = open().map(|host| u64::from(host.weight())).sum();
+    let total: u64 = open().map(|host| rule.weight(host)).sum();
     let mut left = random().checked_rem(total)?;
     for host in open() {
-        let weight = u64::from(host.weight());
+        let weight = rule.weight(host);
         if left < weight {
             return Some(Rc::clone(host));
         }

@@ -1,18 +1,23 @@
 //! A worker's view of a cluster.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use hauberk_config::cluster::{Discovery, Limits, LoadBalancing};
+use hauberk_config::cluster::{Discovery, Limits, LoadBalancing, OutlierDetection};
 use hauberk_config::endpoint::{Endpoint, EndpointAddress};
 use hauberk_config::route::Priority;
+use tokio::time::Instant;
 
 use crate::balance::{self, Level, Locality, Rule};
 use crate::host::Host;
+use crate::outlier::{self, Outcome};
+use crate::random::random;
+use crate::standing::{Shared, Standing, Usage};
 use crate::target::Target;
 
 /// Original destinations kept with their connections.
@@ -24,16 +29,6 @@ pub struct Cluster<P> {
     levels: Vec<Level<P>>,
     rule: Rule,
     original: RefCell<HashMap<SocketAddr, Rc<Host<P>>>>,
-    usage: Rc<Usage>,
-}
-
-/// What counts against the circuit breakers' thresholds, by priority.
-#[derive(Debug, Default)]
-struct Usage {
-    requests: [Cell<u32>; 2],
-    connections: [Cell<u32>; 2],
-    pending: [Cell<u32>; 2],
-    retries: [Cell<u32>; 2],
 }
 
 /// What of a call its host depends on.
@@ -58,25 +53,20 @@ pub enum Limited {
 /// A place under a circuit breaker's threshold, given back when dropped.
 #[derive(Debug)]
 pub struct Slot {
-    usage: Rc<Usage>,
+    shared: Arc<Shared>,
     kind: Limited,
     priority: usize,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let counter = self.usage.counter(self.kind, self.priority);
-        counter.set(counter.get() - 1);
+        let counter = self.shared.usage.counter(self.kind, self.priority);
+        counter.fetch_sub(1, Relaxed);
     }
 }
 
 impl Usage {
-    /// Requests sent or waiting.
-    fn under_way(&self, priority: usize) -> u32 {
-        self.requests[priority].get()
-    }
-
-    fn counter(&self, kind: Limited, priority: usize) -> &Cell<u32> {
+    fn counter(&self, kind: Limited, priority: usize) -> &AtomicU32 {
         match kind {
             Limited::Request => &self.requests[priority],
             Limited::Connection => &self.connections[priority],
@@ -120,14 +110,13 @@ impl<P: Default> Cluster<P> {
             locality_weighted: config.locality_weighted,
             panic_threshold: config.panic_threshold,
             overprovisioning: assignment.map_or(140, |all| all.overprovisioning_factor.max(100)),
+            slow_start: config.slow_start,
         };
-        let usage = previous.map_or_else(Rc::default, |previous| Rc::clone(&previous.usage));
         Self {
             target,
             levels,
             rule,
             original: RefCell::default(),
-            usage,
         }
     }
 
@@ -146,7 +135,7 @@ impl<P: Default> Cluster<P> {
     fn original(&self, address: SocketAddr) -> Rc<Host<P>> {
         let mut known = self.original.borrow_mut();
         if known.len() >= MOST_ORIGINAL_DESTINATIONS && !known.contains_key(&address) {
-            known.retain(|_, host| host.active.get() > 0);
+            known.retain(|_, host| host.active() > 0);
         }
         let new = || {
             let endpoint = Endpoint {
@@ -159,7 +148,8 @@ impl<P: Default> Cluster<P> {
                 workload: None,
             };
             let transport = Arc::clone(self.target.transport(&endpoint));
-            Rc::new(Host::new(address, None, transport))
+            let standing = Arc::new(Standing::new(Instant::now()));
+            Rc::new(Host::new(address, None, transport, standing))
         };
         Rc::clone(known.entry(address).or_insert_with(new))
     }
@@ -179,24 +169,31 @@ impl<P> Cluster<P> {
             .flat_map(|locality| &locality.hosts)
     }
 
-    /// A place under a limit; `None`: the circuit breaker is open.
+    /// A place under a limit, which all workers share; `None`: the circuit breaker is open.
     pub fn admit(&self, kind: Limited, priority: Priority) -> Option<Slot> {
         let (index, limits) = self.limits(priority);
+        let usage = &self.target.shared.usage;
         let most = match kind {
             Limited::Request => limits.max_requests,
             Limited::Connection => limits.max_connections,
             Limited::Pending => limits.max_pending_requests,
             Limited::Retry => match limits.retry_budget {
                 None => limits.max_retries,
-                Some(budget) => budget.most(self.usage.under_way(index)),
+                Some(budget) => budget.most(usage.requests[index].load(Relaxed)),
             },
         };
-        (self.usage.counter(kind, index).get() < most).then(|| self.slot(kind, index))
+        // Taken first and looked at then, so that two workers never take the last place both.
+        let before = usage.counter(kind, index).fetch_add(1, Relaxed);
+        let slot = self.taken(kind, index);
+        (before < most).then_some(slot)
     }
 
     /// A place whatever the limit says; it counts all the same.
     pub fn admit_anyway(&self, kind: Limited, priority: Priority) -> Slot {
-        self.slot(kind, self.limits(priority).0)
+        let index = self.limits(priority).0;
+        let usage = &self.target.shared.usage;
+        usage.counter(kind, index).fetch_add(1, Relaxed);
+        self.taken(kind, index)
     }
 
     fn limits(&self, priority: Priority) -> (usize, &Limits) {
@@ -206,53 +203,53 @@ impl<P> Cluster<P> {
         }
     }
 
-    fn slot(&self, kind: Limited, priority: usize) -> Slot {
-        let counter = self.usage.counter(kind, priority);
-        counter.set(counter.get() + 1);
+    fn taken(&self, kind: Limited, priority: usize) -> Slot {
         Slot {
-            usage: Rc::clone(&self.usage),
+            shared: Arc::clone(&self.target.shared),
             kind,
             priority,
         }
     }
 
-    /// Tells how a call to `host` went; hosts that fail too often in a row are left out for a while
-    /// (outlier detection, consecutive failures only).
-    pub fn judge(&self, host: &Host<P>, status: Option<u16>) {
+    /// Tells how a call to `host` went; hosts that fail too often are left out for a while (outlier detection).
+    pub fn judge(&self, host: &Host<P>, outcome: Outcome) {
         let Some(detection) = &self.target.config.outlier_detection else {
             return;
         };
-        let failed = status.is_none_or(|status| status >= 500);
-        let gateway = status.is_none_or(|status| (502..=504).contains(&status));
-        if !failed {
-            host.failures_in_a_row.set(0);
-            return;
+        let by_chance = |enforcing: u8| random() % 100 < u64::from(enforcing);
+        if let Some(enforcing) = host.standing.verdicts.note(outcome, detection)
+            && by_chance(enforcing)
+        {
+            self.eject(host, detection);
         }
-        let failures = host.failures_in_a_row.get() + 1;
-        host.failures_in_a_row.set(failures);
-        let over = |limit: u32, enforcing: u8| limit > 0 && enforcing > 0 && failures >= limit;
-        let out = over(
-            detection.consecutive_5xx,
-            detection.enforcing_consecutive_5xx,
-        ) || gateway
-            && over(
-                detection.consecutive_gateway_failure,
-                detection.enforcing_consecutive_gateway_failure,
-            );
-        let total = self.hosts().count();
-        let ejected = self.hosts().filter(|host| !host.usable()).count();
-        let may = (ejected + 1) * 100 <= total * usize::from(detection.max_ejection_percent)
-            || ejected == 0 && total > 1;
-        if out && may {
-            host.ejections.set(host.ejections.get() + 1);
-            let time = (detection.base_ejection_time * host.ejections.get()).min(
-                detection
-                    .max_ejection_time
-                    .max(detection.base_ejection_time),
-            );
-            host.ejected_until
-                .set(Some(tokio::time::Instant::now() + time));
-            host.failures_in_a_row.set(0);
+        if detection.by_rate() && self.target.shared.interval_ended(detection.interval) {
+            self.compare(detection, by_chance);
+        }
+    }
+
+    /// At the end of an interval: hosts whose share of successes is too low.
+    fn compare(&self, detection: &OutlierDetection, by_chance: impl Fn(u8) -> bool) {
+        let hosts: Vec<_> = self.hosts().filter(|host| host.usable()).collect();
+        let closed = hosts
+            .iter()
+            .map(|host| host.standing.verdicts.close_interval());
+        let (answers, local): (Vec<_>, Vec<_>) = closed.map(|[one, other]| (one, other)).unzip();
+        let mut out = outlier::outliers(&answers, &detection.answers);
+        if detection.split_local_origin_errors {
+            out.extend(outlier::outliers(&local, &detection.local_origin));
+        }
+        for (place, enforcing) in out {
+            if by_chance(enforcing) {
+                self.eject(hosts[place], detection);
+            }
+        }
+    }
+
+    fn eject(&self, host: &Host<P>, detection: &OutlierDetection) {
+        let all = self.hosts().map(|one| Arc::clone(&one.standing));
+        if self.target.shared.eject(&host.standing, detection, all) {
+            let (name, address) = (&self.target.config.name, host.address);
+            tracing::info!(cluster = %name, %address, "a host fails and is left out for a while");
         }
     }
 
@@ -274,11 +271,7 @@ fn host<P: Default>(
     endpoint: &Endpoint,
     kept: &mut HashMap<SocketAddr, Rc<Host<P>>>,
 ) -> Option<Rc<Host<P>>> {
-    let address = match &endpoint.address {
-        EndpointAddress::Socket(address) => *address,
-        EndpointAddress::Name { host, port } => SocketAddr::new(host.parse().ok()?, *port),
-        EndpointAddress::Pipe(_) => return None,
-    };
+    let address = endpoint.address.socket()?;
     let transport = target.transport(endpoint);
     match kept.remove(&address) {
         Some(host)
@@ -291,6 +284,7 @@ fn host<P: Default>(
             address,
             Some(endpoint.clone()),
             Arc::clone(transport),
+            target.shared.host(address),
         ))),
     }
 }

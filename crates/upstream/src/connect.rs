@@ -12,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::cluster::Cluster;
 use crate::host::Host;
+use crate::outlier::Outcome;
 use crate::stream::Stream;
 use crate::target::Transport;
 
@@ -30,6 +31,16 @@ pub enum ConnectError {
     Tls(io::Error),
     /// TLS is configured and cannot be used.
     Context(ContextError),
+}
+
+impl ConnectError {
+    /// As outlier detection counts it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Timeout => Outcome::TimedOut,
+            Self::Tcp(_) | Self::Tls(_) | Self::Context(_) => Outcome::Failed,
+        }
+    }
 }
 
 impl fmt::Display for ConnectError {

@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use hauberk_config::endpoint::Endpoint;
 
+use crate::standing::Standing;
 use crate::target::Transport;
 
 /// `P`: the pool of connections to it.
@@ -16,13 +18,10 @@ pub struct Host<P> {
     pub endpoint: Option<Endpoint>,
     pub transport: Arc<Transport>,
     pub pool: P,
-    /// Requests and TCP connections on the way.
-    pub active: Cell<u32>,
+    /// What all workers know of it.
+    pub(crate) standing: Arc<Standing>,
     /// Smooth weighted round robin: what it is owed.
     pub(crate) credit: Cell<i64>,
-    pub(crate) failures_in_a_row: Cell<u32>,
-    pub(crate) ejected_until: Cell<Option<tokio::time::Instant>>,
-    pub(crate) ejections: Cell<u32>,
 }
 
 impl<P: Default> Host<P> {
@@ -30,22 +29,35 @@ impl<P: Default> Host<P> {
         address: SocketAddr,
         endpoint: Option<Endpoint>,
         transport: Arc<Transport>,
+        standing: Arc<Standing>,
     ) -> Self {
         Self {
             address,
             endpoint,
             transport,
             pool: P::default(),
-            active: Cell::new(0),
+            standing,
             credit: Cell::new(0),
-            failures_in_a_row: Cell::new(0),
-            ejected_until: Cell::new(None),
-            ejections: Cell::new(0),
         }
     }
 }
 
 impl<P> Host<P> {
+    /// Requests and TCP connections on the way, of all workers.
+    pub fn active(&self) -> u32 {
+        self.standing.active.load(Relaxed)
+    }
+
+    /// One more is on the way.
+    pub fn begin(&self) {
+        self.standing.active.fetch_add(1, Relaxed);
+    }
+
+    /// One that began is over.
+    pub fn end(&self) {
+        self.standing.active.fetch_sub(1, Relaxed);
+    }
+
     pub(crate) fn weight(&self) -> u32 {
         self.endpoint
             .as_ref()
@@ -53,11 +65,7 @@ impl<P> Host<P> {
     }
 
     pub(crate) fn usable(&self) -> bool {
-        let ejected = self
-            .ejected_until
-            .get()
-            .is_some_and(|until| until > tokio::time::Instant::now());
-        !ejected
+        !self.standing.ejected()
             && self
                 .endpoint
                 .as_ref()

@@ -9,6 +9,8 @@ use hauberk_config::tls::UpstreamTransport;
 use hauberk_config::{Snapshot, Table};
 use hauberk_tls::{ClientContext, ContextError};
 
+use crate::standing::Shared;
+
 /// How an endpoint is spoken to.
 #[derive(Debug, Clone)]
 pub enum Transport {
@@ -26,6 +28,8 @@ pub struct Target {
     /// The default, then one for each `transport_matches`.
     transports: Vec<Arc<Transport>>,
     secrets: Vec<Option<Arc<Secret>>>,
+    /// What workers know of it together; the same one as long as the cluster is there.
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Target {
@@ -44,11 +48,20 @@ impl Target {
                 .map(|transport| Arc::new(Transport::new(transport, &snapshot.secrets)))
                 .collect(),
         };
+        let endpoints = snapshot.endpoints_of(config).cloned();
+        let shared = previous.map_or_else(
+            || Arc::new(Shared::new()),
+            |previous| Arc::clone(&previous.shared),
+        );
+        let localities = endpoints.iter().flat_map(|all| &all.localities);
+        let addresses = localities.flat_map(|locality| &locality.endpoints);
+        shared.keep(&addresses.filter_map(|one| one.address.socket()).collect());
         Self {
             config: Arc::clone(config),
-            endpoints: snapshot.endpoints_of(config).cloned(),
+            endpoints,
             transports,
             secrets,
+            shared,
         }
     }
 

@@ -103,7 +103,7 @@ const MESSAGES: &[Message] = &[
         name: CLUSTER,
         honoured: &[
             43, 1, 28, 2, 38, 3, 4, 6, 33, 8, 10, 36, 16, 19, 21, 22, 23, 52, 34, 37, 27, 24, 25,
-            30, 41,
+            30, 41, 56,
         ],
         ignored: &[
             (5, "per_connection_buffer_limit_bytes", BUFFERS),
@@ -138,11 +138,6 @@ const MESSAGES: &[Message] = &[
                 54,
                 "wait_for_warm_on_init",
                 "a cluster always waits for its endpoints",
-            ),
-            (
-                56,
-                "round_robin_lb_config",
-                "slow start: new hosts take their share at once",
             ),
         ],
         within: &[],

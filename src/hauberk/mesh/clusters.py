@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.common.matcher.v3 import matcher_pb2
 from envoy.config.core.v3 import config_source_pb2, protocol_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import duration_pb2, struct_pb2
 
 from hauberk.mesh import tls
 from hauberk.mesh.destination_rules import Subset, TlsMode, TrafficPolicy
+from hauberk.mesh.outlier_detection import error_matcher
 from hauberk.mesh.protocol import Protocol
 from hauberk.mesh.registry import Mesh, ServicePort, ServiceView
 
@@ -49,7 +51,8 @@ def outbound_cluster(
         # Nobody is there: calls fail, which is better than to come without what was asked for.
         cluster.type = cluster_pb2.Cluster.STATIC
         return cluster
-    if view.service.follows_caller:
+    follows_caller = policy.follows_caller(view.service)
+    if follows_caller:
         cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
         cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     else:
@@ -58,7 +61,7 @@ def outbound_cluster(
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     _protect(cluster, view, port, subset, policy, mesh)
     _speak(cluster, port.protocol, policy, gateway=gateway)
-    policy.apply(cluster, follows_caller=view.service.follows_caller)
+    policy.apply(cluster, follows_caller=follows_caller)
     return cluster
 
 
@@ -118,9 +121,9 @@ def _protect(
     if not identities:
         return
     sni = f"outbound_.{port.number}_.{subset.name if subset else ''}_.{view.service.host}"
-    http2 = port.protocol.is_http2 or policy.upgrade_to_http2
+    http2 = port.protocol.is_http2 or policy.connection_pool.upgrades_to_http2
     socket = tls.upstream_socket(identities, sni, alpn(port.protocol, http2=http2))
-    if view.service.follows_caller:
+    if policy.follows_caller(view.service):
         cluster.transport_socket.CopyFrom(socket)
         return
     mutual = cluster.transport_socket_matches.add(name="tlsMode-istio", transport_socket=socket)
@@ -130,20 +133,25 @@ def _protect(
 
 
 def _speak(cluster: Any, protocol: Protocol, policy: TrafficPolicy, *, gateway: bool) -> None:
-    if protocol.is_http2 or (protocol is Protocol.HTTP and policy.upgrade_to_http2):
-        _http_options(cluster, policy, explicit_http_config={"http2_protocol_options": {}})
-    elif protocol is Protocol.HTTP or (protocol is Protocol.DETECT and gateway):
+    pool = policy.connection_pool
+    if not protocol.is_http and protocol is not Protocol.DETECT:
+        return
+    http2 = pool.http2
+    if pool.follows_client_protocol or (protocol is Protocol.DETECT and not gateway):
+        both = {"http_protocol_options": {}, "http2_protocol_options": http2}
+        _http_options(cluster, policy, use_downstream_protocol_config=both)
+    elif protocol.is_http2 or (protocol is Protocol.HTTP and pool.upgrades_to_http2):
+        _http_options(cluster, policy, explicit_http_config={"http2_protocol_options": http2})
+    else:
         _http_options(cluster, policy, explicit_http_config={"http_protocol_options": {}})
-    elif protocol is Protocol.DETECT:
-        _http_options(
-            cluster,
-            policy,
-            use_downstream_protocol_config={"http_protocol_options": {}, "http2_protocol_options": {}},
-        )
 
 
 def _http_options(cluster: Any, policy: TrafficPolicy | None = None, **how: Any) -> None:
     options = http_protocol_options_pb2.HttpProtocolOptions(**how)
-    if policy and policy.common_http:
-        options.common_http_protocol_options.CopyFrom(protocol_pb2.HttpProtocolOptions(**policy.common_http))
+    if policy and policy.connection_pool.common_http:
+        common = protocol_pb2.HttpProtocolOptions(**policy.connection_pool.common_http)
+        options.common_http_protocol_options.CopyFrom(common)
+    errors = error_matcher(policy.outlier_detection or {}) if policy else None
+    if errors is not None:
+        options.outlier_detection.error_matcher.CopyFrom(matcher_pb2.MatchPredicate(**errors))
     cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(tls.packed(options))

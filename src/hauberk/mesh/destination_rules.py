@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from hauberk.mesh import tls
-from hauberk.mesh.durations import duration
+from hauberk.mesh.connection_pool import ConnectionPool
 from hauberk.mesh.hosts import host_matches, resolve_host
-from hauberk.mesh.locality import settings_of
-from hauberk.mesh.registry import Configuration, Labels, Mesh, ServicePort, exported
+from hauberk.mesh.load_balancing import balance, is_passthrough
+from hauberk.mesh.locality import looks_at_place, settings_of
+from hauberk.mesh.outlier_detection import detect_outliers
+from hauberk.mesh.registry import Configuration, Labels, Mesh, Service, ServicePort, exported
 
 
 class TlsMode(Enum):
@@ -53,108 +54,33 @@ class TrafficPolicy:
     """A merged `trafficPolicy` for one port. The mappings are Istio's own."""
 
     load_balancer: Mapping[str, Any] = field(default_factory=dict)
-    connection_pool: Mapping[str, Any] = field(default_factory=dict)
-    outlier_detection: Mapping[str, Any] = field(default_factory=dict)
+    connection_pool: ConnectionPool = field(default_factory=ConnectionPool)
+    outlier_detection: Mapping[str, Any] | None = None
+    """None: endpoints are not judged."""
     tls: ClientTls = field(default_factory=ClientTls)
 
-    @property
-    def upgrade_to_http2(self) -> bool:
-        return (self.connection_pool.get("http") or {}).get("h2UpgradePolicy") == "UPGRADE"
-
-    @property
-    def common_http(self) -> dict[str, Any]:
-        """`core.v3.HttpProtocolOptions` of the connection pool."""
-        http = self.connection_pool.get("http") or {}
-        options: dict[str, Any] = {}
-        if http.get("idleTimeout"):
-            options["idle_timeout"] = duration(http["idleTimeout"])
-        if http.get("maxRequestsPerConnection"):
-            options["max_requests_per_connection"] = {"value": http["maxRequestsPerConnection"]}
-        return options
+    def follows_caller(self, service: Service) -> bool:
+        """Whether a connection goes on to the very address that the caller meant."""
+        return service.follows_caller or is_passthrough(self.load_balancer)
 
     def apply(self, cluster: Any, *, follows_caller: bool) -> None:
         """Write everything but TLS and the protocol into a cluster."""
         if not follows_caller:
-            self._balance(cluster)
-        tcp = self.connection_pool.get("tcp") or {}
-        http = self.connection_pool.get("http") or {}
-        if tcp.get("connectTimeout"):
-            cluster.connect_timeout.CopyFrom(duration(tcp["connectTimeout"]))
-        keepalive = tcp.get("tcpKeepalive")
-        if keepalive is not None:
-            options = cluster.upstream_connection_options.tcp_keepalive
-            options.SetInParent()
-            if keepalive.get("probes"):
-                options.keepalive_probes.value = keepalive["probes"]
-            if keepalive.get("time"):
-                options.keepalive_time.value = duration(keepalive["time"]).seconds
-            if keepalive.get("interval"):
-                options.keepalive_interval.value = duration(keepalive["interval"]).seconds
-        threshold = {
-            "max_connections": tcp.get("maxConnections"),
-            "max_pending_requests": http.get("http1MaxPendingRequests"),
-            "max_requests": http.get("http2MaxRequests"),
-            "max_retries": http.get("maxRetries"),
-        }
-        limits = {name: {"value": value} for name, value in threshold.items() if value}
-        if limits:
-            cluster.circuit_breakers.thresholds.add(**limits)
-        if self.outlier_detection:
-            self._detect_outliers(cluster)
+            balance(cluster, self.load_balancer)
+        self.connection_pool.apply(cluster)
+        if self.outlier_detection is not None:
+            detect_outliers(cluster, self.outlier_detection)
 
-    def _balance(self, cluster: Any) -> None:
-        simple = self.load_balancer.get("simple")
-        consistent = self.load_balancer.get("consistentHash")
-        if consistent is not None:
-            cluster.lb_policy = (
-                cluster_pb2.Cluster.MAGLEV if "maglev" in consistent else cluster_pb2.Cluster.RING_HASH
-            )
-            minimum = (consistent.get("ringHash") or {}).get("minimumRingSize")
-            if minimum:
-                cluster.ring_hash_lb_config.minimum_ring_size.value = int(minimum)
-        elif simple == "ROUND_ROBIN":
-            cluster.lb_policy = cluster_pb2.Cluster.ROUND_ROBIN
-        elif simple == "RANDOM":
-            cluster.lb_policy = cluster_pb2.Cluster.RANDOM
-        elif simple == "PASSTHROUGH":
-            cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
-            cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
-            cluster.ClearField("eds_cluster_config")
-        if settings_of(self.load_balancer).get("distribute"):
-            cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
-        warmup = self.load_balancer.get("warmup") or {}
-        window = warmup.get("duration") or self.load_balancer.get("warmupDurationSecs")
-        if window and cluster.lb_policy == cluster_pb2.Cluster.ROUND_ROBIN:
-            cluster.round_robin_lb_config.slow_start_config.slow_start_window.CopyFrom(duration(window))
-        elif window and cluster.lb_policy == cluster_pb2.Cluster.LEAST_REQUEST:
-            cluster.least_request_lb_config.slow_start_config.slow_start_window.CopyFrom(duration(window))
+    @property
+    def fails_over(self) -> bool:
+        """Whether endpoints of other places are used only when those near the caller fail."""
+        told = self.load_balancer.get("localityLbSetting") or {}
+        return self.outlier_detection is not None and told.get("enabled") is not False
 
-    def _detect_outliers(self, cluster: Any) -> None:
-        told = self.outlier_detection
-        outlier = cluster.outlier_detection
-        outlier.enforcing_success_rate.value = 0
-        if told.get("interval"):
-            outlier.interval.CopyFrom(duration(told["interval"]))
-        if told.get("baseEjectionTime"):
-            outlier.base_ejection_time.CopyFrom(duration(told["baseEjectionTime"]))
-        if told.get("maxEjectionPercent"):
-            outlier.max_ejection_percent.value = told["maxEjectionPercent"]
-        errors = told.get("consecutive5xxErrors", told.get("consecutiveErrors"))
-        if errors is not None:
-            outlier.consecutive_5xx.value = errors
-            outlier.enforcing_consecutive_5xx.value = 100 if errors else 0
-        gateway = told.get("consecutiveGatewayErrors")
-        if gateway is not None:
-            outlier.consecutive_gateway_failure.value = gateway
-            outlier.enforcing_consecutive_gateway_failure.value = 100 if gateway else 0
-        if told.get("splitExternalLocalOriginErrors"):
-            outlier.split_external_local_origin_errors = True
-            local = told.get("consecutiveLocalOriginFailures")
-            if local:
-                outlier.consecutive_local_origin_failure.value = local
-                outlier.enforcing_consecutive_local_origin_failure.value = 100
-        minimum = told.get("minHealthPercent")
-        cluster.common_lb_config.healthy_panic_threshold.value = float(minimum or 0)
+    @property
+    def hashes_source(self) -> bool:
+        """Whether connections from one address stay with one endpoint."""
+        return bool((self.load_balancer.get("consistentHash") or {}).get("useSourceIp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +100,22 @@ class DestinationRule:
     traffic_policy: Mapping[str, Any] = field(default_factory=dict)
 
     def policy(self, port: ServicePort, subset: Subset | None = None) -> TrafficPolicy:
-        """The port's settings before the subset's before the rule's, section by section."""
-        layers = [self.traffic_policy, _port_level(self.traffic_policy, port)]
-        if subset:
-            layers += [subset.traffic_policy, _port_level(subset.traffic_policy, port)]
+        """The subset's settings before the rule's, section by section.
+
+        Settings for a port stand in place of all that is said around them: what they leave out is Istio's default.
+        """
         merged: dict[str, Any] = {}
-        for layer in layers:
+        for layer in (self.traffic_policy, subset.traffic_policy if subset else {}):
             merged.update({name: value for name, value in layer.items() if value is not None})
+            own = _port_level(layer, port)
+            if own is not None:
+                merged.update({name: own.get(name) for name in _OF_A_PORT})
         return TrafficPolicy(
             load_balancer=merged.get("loadBalancer") or {},
-            connection_pool=merged.get("connectionPool") or {},
-            outlier_detection=merged.get("outlierDetection") or {},
+            connection_pool=ConnectionPool.of(
+                merged.get("connectionPool") or {}, merged.get("retryBudget") or {}
+            ),
+            outlier_detection=merged.get("outlierDetection"),
             tls=_client_tls(merged.get("tls") or {}),
         )
 
@@ -194,11 +125,26 @@ NO_RULE = DestinationRule()
 
 def locality_settings(rule: Configuration) -> list[Mapping[str, Any]]:
     """All locality settings in a rule: of itself, its ports and its subsets."""
-    policies = [rule.spec.get("trafficPolicy") or {}]
+    found = (settings_of(policy.get("loadBalancer") or {}) for policy in _policies(rule))
+    return [one for one in found if one]
+
+
+def asks_for_place(rule: Configuration) -> bool:
+    """Whether what a rule makes depends on where the caller is."""
+    return any(map(looks_at_place, _policies(rule)))
+
+
+def credentials_named(rule: Configuration) -> list[str]:
+    """All Secrets that a rule's clients show or trust by."""
+    found = ((policy.get("tls") or {}).get("credentialName") for policy in _policies(rule))
+    return [one for one in found if one]
+
+
+def _policies(rule: Configuration) -> list[Mapping[str, Any]]:
+    policies: list[Mapping[str, Any]] = [rule.spec.get("trafficPolicy") or {}]
     policies += [one.get("trafficPolicy") or {} for one in rule.spec.get("subsets") or ()]
     policies += [port for policy in policies for port in policy.get("portLevelSettings") or ()]
-    found = (settings_of(policy.get("loadBalancer") or {}) for policy in policies)
-    return [one for one in found if one]
+    return policies
 
 
 def select_rules(
@@ -240,11 +186,14 @@ def merge_rules(rules: Iterable[Configuration]) -> DestinationRule:
     return DestinationRule(tuple(subsets.values()), policy)
 
 
-def _port_level(policy: Mapping[str, Any], port: ServicePort) -> Mapping[str, Any]:
+_OF_A_PORT = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
+
+
+def _port_level(policy: Mapping[str, Any], port: ServicePort) -> Mapping[str, Any] | None:
     for settings in policy.get("portLevelSettings") or ():
         if (settings.get("port") or {}).get("number") == port.number:
-            return {name: value for name, value in settings.items() if name != "port"}
-    return {}
+            return dict(settings)
+    return None
 
 
 def _client_tls(told: Mapping[str, Any]) -> ClientTls:

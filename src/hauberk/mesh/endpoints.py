@@ -27,7 +27,7 @@ def load_assignment(
         for one in view.endpoints
         if one.port(port.name) is not None and (subset is None or _in_subset(one, subset))
     )
-    settings, judged = settings_of(policy.load_balancer), bool(policy.outlier_detection)
+    settings, judged = settings_of(policy.load_balancer), policy.fails_over
     for group in groups(chosen, settings, caller, failover=judged):
         place = group.locality
         locality = assignment.endpoints.add(

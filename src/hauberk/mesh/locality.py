@@ -84,6 +84,13 @@ def settings_of(load_balancer: Spec) -> Spec:
     return {} if told.get("enabled") is False else told
 
 
+def looks_at_place(policy: Spec) -> bool:
+    """Whether a traffic policy depends on where the caller is: by its settings, or since it judges endpoints."""
+    balancer = policy.get("loadBalancer") or {}
+    enabled = (balancer.get("localityLbSetting") or {}).get("enabled") is not False
+    return bool(settings_of(balancer)) or (enabled and policy.get("outlierDetection") is not None)
+
+
 def priority_labels(settings: Spec) -> list[str]:
     """The labels that `failoverPriority` compares."""
     return [str(one).partition("=")[0] for one in settings.get("failoverPriority") or ()]
@@ -94,13 +101,14 @@ def groups(
 ) -> list[Group]:
     """The endpoints by place; with settings, weighed or put in order for the caller.
 
-    `failover` says whether endpoints are judged (`outlierDetection`): without that, nothing fails over.
+    `failover` says whether endpoints are judged (`outlierDetection`), and fail over unless that is switched off: as
+    Istio has it, endpoints near the caller come first then, with or without settings.
     """
     by_place: dict[Locality, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_place.setdefault(locality_of(endpoint), []).append(endpoint)
     found = [Group(place, tuple(one), sum(each.weight for each in one)) for place, one in by_place.items()]
-    if not settings or caller is None:
+    if caller is None:
         return found
     shares = _shares(settings, caller)
     if shares is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hauberk.mesh.destination_rules import locality_settings
+from hauberk.mesh.destination_rules import asks_for_place, locality_settings
 from hauberk.mesh.hosts import host_matches
 from hauberk.mesh.locality import Locality, locality_of_labels, priority_labels
 from hauberk.mesh.proxy import Proxy
@@ -51,10 +51,9 @@ class ScopeIndex:
         self._mesh = registry.mesh
         self._sidecars = registry.of_kind(NETWORKING, "Sidecar")
         self._telemetry = TelemetryIndex(registry)
-        settings = [
-            one for rule in registry.of_kind(NETWORKING, "DestinationRule") for one in locality_settings(rule)
-        ]
-        self._asks_locality = bool(settings)
+        rules = registry.of_kind(NETWORKING, "DestinationRule")
+        settings = [one for rule in rules for one in locality_settings(rule)]
+        self._asks_locality = any(map(asks_for_place, rules))
         compared = {name for one in settings for name in priority_labels(one)}
         self._label_keys = _source_label_keys(routing.virtual_services) | compared
 

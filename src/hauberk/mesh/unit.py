@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hauberk.mesh.clusters import outbound_cluster, outbound_name
-from hauberk.mesh.destination_rules import DestinationRule, locality_settings, merge_rules, select_rules
+from hauberk.mesh.destination_rules import DestinationRule, asks_for_place, merge_rules, select_rules
 from hauberk.mesh.endpoints import load_assignment
 from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import outbound_listeners
@@ -128,7 +128,7 @@ class UnitIndex:
             destinations=destinations,
             destination_rules=tuple(self.rules(one, scope.namespace) for one in destinations),
             client=source,
-            caller=Caller(scope.locality, scope.labels) if any(map(locality_settings, rules)) else None,
+            caller=Caller(scope.locality, scope.labels) if any(map(asks_for_place, rules)) else None,
             gateway=scope.gateway,
             clusters_only=scope.gateway or not sees,
             observation=scope.telemetry.client,

@@ -50,8 +50,10 @@ class Front:
         port: int,
         session: aiohttp.ClientSession,
         heard: list[Heard],
+        programs_port: int = 0,
     ) -> None:
         self.plane = plane
+        self.programs_port = programs_port
         self.running = running
         self.port = port
         self.session = session
@@ -77,6 +79,10 @@ class Front:
             )
             return response.status, found, response.headers
 
+    def publish(self, *objects: dict[str, Any]) -> None:
+        """Change or add objects."""
+        self.plane.discovery.publish(self.plane.discovery.snapshot.registry.update(objects))
+
     async def many(self, count: int, path: str = "/", **headers: str) -> list[tuple[int, Any, Any]]:
         """Requests at the same time."""
         return await asyncio.gather(*(self.get(path, **headers) for _ in range(count)))
@@ -88,16 +94,20 @@ async def front(
     objects: Iterable[dict[str, Any]],
     folder: Path,
     gateway_name: str = "",
+    nobody_at: tuple[str, ...] = (),
     **labels: str,
 ) -> AsyncIterator[Front]:
-    """`reviews` in three versions behind a gateway that serves every host; `objects` say how, `labels` are its own."""
+    """`reviews` in three versions behind a gateway that serves every host; `objects` say how, `labels` are its own.
+
+    At the addresses `nobody_at` are endpoints of the service too, and nobody listens there.
+    """
     backend_port, port = free_port(), free_port()
     heard: list[Heard] = []
     runners = [await _backend(version, address, backend_port, heard) for version, address in VERSIONS.items()]
     facts = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
         service("reviews", address="10.96.0.9", http=9080),
-        endpoint_slice("reviews", list(VERSIONS.values()), http=backend_port),
+        endpoint_slice("reviews", [*VERSIONS.values(), *nobody_at], http=backend_port),
         *(
             pod(version, address, host_network=True, app="reviews", version=version)
             for version, address in VERSIONS.items()
@@ -123,7 +133,7 @@ async def front(
         ):
             status = await running.synced(plane.discovery)
             assert [one.reason for one in status.types if one.reason] == [], running.log.read_text()
-            yield Front(plane, running, port, session, heard)
+            yield Front(plane, running, port, session, heard, backend_port)
     finally:
         for runner in runners:
             await runner.cleanup()
@@ -139,8 +149,8 @@ def _proxy(gateway_name: str, more: dict[str, str]) -> Proxy:
 async def _backend(version: str, address: str, port: int, heard: list[Heard]) -> web.AppRunner:
     """Does as the request's headers ask.
 
-    `sleep` so many seconds, `answer` with a status, be `broken` if it is this version, have `failures`: so many of the
-    requests with that `token`.
+    `sleep` so many seconds, `answer` with a status, be `broken` or `hang-up` if it is this version, have `failures`: so
+    many of the requests with that `token`.
     """
     tokens: Counter[str] = Counter()
 
@@ -152,6 +162,8 @@ async def _backend(version: str, address: str, port: int, heard: list[Heard]) ->
         if request.path == "/large":
             return web.Response(body=bytes(64 << 20))
         await asyncio.sleep(float(headers.get("sleep", "0")))
+        if headers.get("hang-up") == version and request.transport is not None:
+            request.transport.abort()
         if headers.get("broken") == version:
             return web.Response(status=503)
         tokens[headers.get("token", "")] += 1

@@ -15,7 +15,14 @@ ENVOY = Path(sys.prefix) / "bin" / "envoy"
 
 @asynccontextmanager
 async def envoy(
-    proxy: Proxy, xds: Path, folder: Path, *, namespace: str = "", name: str = "envoy", delta: bool = True
+    proxy: Proxy,
+    xds: Path,
+    folder: Path,
+    *,
+    namespace: str = "",
+    name: str = "envoy",
+    delta: bool = True,
+    workers: int = 1,
 ) -> AsyncIterator[Running]:
     """Start one; `namespace` is a network namespace to run in, where it has the proxy's address."""
     admin = folder / f"{name}.sock"
@@ -25,8 +32,8 @@ async def envoy(
         node=node(proxy), xds=str(xds), admin=str(admin), source_address=source, delta=delta
     )
     bootstrap.write_text(json.dumps(config.to_json()))
-    command = [str(ENVOY), "-c", str(bootstrap), "--concurrency", "1", "--use-dynamic-base-id"]
-    command += ["-l", "warning", "--drain-time-s", "0"]
+    command = [str(ENVOY), "-c", str(bootstrap), "--concurrency", str(workers), "--use-dynamic-base-id"]
+    command += ["-l", "warning", "--drain-time-s", "0", "--file-flush-interval-msec", "50"]
     log = folder / f"{name}.log"
     async with run(command, proxy, admin, log, log, namespace) as running:
         yield running

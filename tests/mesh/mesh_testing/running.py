@@ -80,7 +80,14 @@ class StartProxy(Protocol):
     """Starts the one or the other in a proxy's place; `namespace` is a network namespace to run in."""
 
     def __call__(
-        self, proxy: Proxy, xds: Path, folder: Path, *, namespace: str = "", name: str = "proxy"
+        self,
+        proxy: Proxy,
+        xds: Path,
+        folder: Path,
+        *,
+        namespace: str = "",
+        name: str = "proxy",
+        workers: int = 1,
     ) -> AbstractAsyncContextManager[Running]: ...
 
 

@@ -70,7 +70,7 @@ impl Drop for ActiveFault {
     }
 }
 
-fn http_status_of_grpc(code: u32) -> u16 {
+pub fn http_status_of_grpc(code: u32) -> u16 {
     match code {
         0 => 200,
         3 | 9 | 11 => 400,

@@ -6,6 +6,8 @@ mod fault;
 mod jwt;
 mod rbac;
 
+pub use fault::http_status_of_grpc;
+
 use std::sync::Arc;
 
 use hauberk_config::connection_manager::{HttpFilter, HttpFilterKind};

@@ -176,6 +176,7 @@ pub fn cluster(name: &str, addresses: &[SocketAddr], protocol: UpstreamProtocol)
         })),
         load_balancing: LoadBalancing::RoundRobin,
         locality_weighted: false,
+        slow_start: None,
         panic_threshold: 0,
         connect_timeout: Duration::from_secs(2),
         default_limits: Limits::default(),

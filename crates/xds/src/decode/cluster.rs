@@ -8,8 +8,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::cluster::{
-    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, RetryBudget, ServiceName,
-    TcpKeepalive, TransportMatch, UpstreamBind, UpstreamHttp, UpstreamProtocol,
+    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, Rate, RetryBudget, ServiceName,
+    SlowStart, TcpKeepalive, TransportMatch, UpstreamBind, UpstreamHttp, UpstreamProtocol,
 };
 use hauberk_config::endpoint::ClusterLoadAssignment;
 
@@ -57,6 +57,7 @@ pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
             told.common_lb_config.as_ref().and_then(|common| common.locality_config_specifier.as_ref()),
             Some(cluster::cluster::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
         ),
+        slow_start: slow_start(told).at("slow_start_config")?,
         panic_threshold: panic_threshold(told),
         connect_timeout: told.connect_timeout.as_ref().map_or(Ok(CONNECT_TIMEOUT), duration)?,
         default_limits,
@@ -281,29 +282,135 @@ fn limits(told: &cluster::Cluster) -> (Limits, Limits) {
 
 fn outlier_detection(told: &cluster::OutlierDetection) -> Decoded<OutlierDetection> {
     let or = |value: Option<&pb::UInt32Value>, default| number(value).unwrap_or(default);
-    let percent = |value: Option<&pb::UInt32Value>, default: u32| or(value, default).min(100) as u8;
-    let seconds = |value: Option<&pb::Duration>, default| {
-        value.map_or(Ok(Duration::from_secs(default)), duration)
+    let percent =
+        |value: Option<&pb::UInt32Value>, default: u8| or(value, default.into()).min(100) as u8;
+    let time =
+        |value: Option<&pb::Duration>, default: Duration| value.map_or(Ok(default), duration);
+    if told.successful_active_health_check_uneject_host.is_some()
+        || told.max_ejection_time_jitter.is_some()
+        || !told.monitors.is_empty()
+    {
+        return Err(
+            "outlier_detection: successful_active_health_check_uneject_host, max_ejection_time_jitter, monitors: not \
+             honoured"
+                .into(),
+        );
+    }
+    let usual = OutlierDetection::default();
+    let rate = Rate {
+        enforcing_success_rate: percent(
+            told.enforcing_success_rate.as_ref(),
+            usual.answers.enforcing_success_rate,
+        ),
+        success_rate_minimum_hosts: or(
+            told.success_rate_minimum_hosts.as_ref(),
+            usual.answers.success_rate_minimum_hosts,
+        ),
+        success_rate_request_volume: or(
+            told.success_rate_request_volume.as_ref(),
+            usual.answers.success_rate_request_volume,
+        ),
+        success_rate_stdev_factor: or(
+            told.success_rate_stdev_factor.as_ref(),
+            usual.answers.success_rate_stdev_factor,
+        ),
+        enforcing_failure_percentage: percent(
+            told.enforcing_failure_percentage.as_ref(),
+            usual.answers.enforcing_failure_percentage,
+        ),
+        failure_percentage_threshold: percent(
+            told.failure_percentage_threshold.as_ref(),
+            usual.answers.failure_percentage_threshold,
+        ),
+        failure_percentage_minimum_hosts: or(
+            told.failure_percentage_minimum_hosts.as_ref(),
+            usual.answers.failure_percentage_minimum_hosts,
+        ),
+        failure_percentage_request_volume: or(
+            told.failure_percentage_request_volume.as_ref(),
+            usual.answers.failure_percentage_request_volume,
+        ),
     };
     Ok(OutlierDetection {
-        interval: seconds(told.interval.as_ref(), 10)?,
-        base_ejection_time: seconds(told.base_ejection_time.as_ref(), 30)?,
-        max_ejection_time: seconds(told.max_ejection_time.as_ref(), 300)?,
-        max_ejection_percent: percent(told.max_ejection_percent.as_ref(), 10),
-        consecutive_5xx: or(told.consecutive_5xx.as_ref(), 5),
-        enforcing_consecutive_5xx: percent(told.enforcing_consecutive_5xx.as_ref(), 100),
-        consecutive_gateway_failure: or(told.consecutive_gateway_failure.as_ref(), 5),
+        interval: time(told.interval.as_ref(), usual.interval)?,
+        base_ejection_time: time(told.base_ejection_time.as_ref(), usual.base_ejection_time)?,
+        max_ejection_time: time(told.max_ejection_time.as_ref(), usual.max_ejection_time)?,
+        max_ejection_percent: percent(
+            told.max_ejection_percent.as_ref(),
+            usual.max_ejection_percent,
+        ),
+        always_eject_one_host: told
+            .always_eject_one_host
+            .as_ref()
+            .is_some_and(|told| told.value),
+        consecutive_5xx: or(told.consecutive_5xx.as_ref(), usual.consecutive_5xx),
+        enforcing_consecutive_5xx: percent(
+            told.enforcing_consecutive_5xx.as_ref(),
+            usual.enforcing_consecutive_5xx,
+        ),
+        consecutive_gateway_failure: or(
+            told.consecutive_gateway_failure.as_ref(),
+            usual.consecutive_gateway_failure,
+        ),
         enforcing_consecutive_gateway_failure: percent(
             told.enforcing_consecutive_gateway_failure.as_ref(),
-            0,
+            usual.enforcing_consecutive_gateway_failure,
         ),
         split_local_origin_errors: told.split_external_local_origin_errors,
-        consecutive_local_origin_failure: or(told.consecutive_local_origin_failure.as_ref(), 5),
+        consecutive_local_origin_failure: or(
+            told.consecutive_local_origin_failure.as_ref(),
+            usual.consecutive_local_origin_failure,
+        ),
         enforcing_consecutive_local_origin_failure: percent(
             told.enforcing_consecutive_local_origin_failure.as_ref(),
-            100,
+            usual.enforcing_consecutive_local_origin_failure,
         ),
+        answers: rate,
+        local_origin: Rate {
+            enforcing_success_rate: percent(
+                told.enforcing_local_origin_success_rate.as_ref(),
+                usual.local_origin.enforcing_success_rate,
+            ),
+            enforcing_failure_percentage: percent(
+                told.enforcing_failure_percentage_local_origin.as_ref(),
+                usual.local_origin.enforcing_failure_percentage,
+            ),
+            ..rate
+        },
     })
+}
+
+/// Of the balancers that have it.
+fn slow_start(told: &cluster::Cluster) -> Decoded<Option<SlowStart>> {
+    use cluster::cluster::LbConfig as C;
+    let config = match &told.lb_config {
+        Some(C::LeastRequestLbConfig(config)) => config.slow_start_config.as_ref(),
+        Some(C::RoundRobinLbConfig(config)) => config.slow_start_config.as_ref(),
+        _ => None,
+    };
+    let Some(config) = config else {
+        return Ok(None);
+    };
+    let aggression = config
+        .aggression
+        .as_ref()
+        .map_or(1.0, |told| told.default_value);
+    let least = config
+        .min_weight_percent
+        .as_ref()
+        .map_or(10.0, |told| told.value);
+    let window = config
+        .slow_start_window
+        .as_ref()
+        .map(duration)
+        .transpose()?;
+    Ok(window
+        .filter(|window| !window.is_zero())
+        .map(|window| SlowStart {
+            window,
+            aggression: (aggression.clamp(0.001, 1000.0) * 1000.0) as u32,
+            least_weight: least.clamp(0.0, 100.0) as u8,
+        }))
 }
 
 fn upstream(told: &upstream_http::HttpProtocolOptions) -> Decoded<UpstreamHttp> {

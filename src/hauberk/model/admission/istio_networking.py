@@ -18,7 +18,7 @@ from hauberk.model.admission.syntax import (
     unique,
 )
 from hauberk.model.grpc_status import GRPC_STATUS_CODES
-from hauberk.model.istio.destination import DestinationRule, PortSelector, TrafficPolicy
+from hauberk.model.istio.destination import DestinationRule, LoadBalancer, PortSelector, TrafficPolicy
 from hauberk.model.istio.gateway import Gateway, Server
 from hauberk.model.istio.service_entry import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
 from hauberk.model.istio.sidecar import Sidecar
@@ -30,6 +30,7 @@ from hauberk.model.istio.virtual_service import (
     StringMatch,
     VirtualService,
 )
+from hauberk.model.prime import is_prime
 
 PROTOCOLS = frozenset(
     {
@@ -278,13 +279,25 @@ def _admit_traffic_policy(policy: TrafficPolicy | None, path: str) -> Errors:
     for at, balancer, pool, outliers, tls in parts:
         if balancer is not None and balancer.simple is not None and balancer.consistent_hash is not None:
             yield invalid(f"{at}.loadBalancer", "expected simple or consistentHash, found both")
+        if balancer is not None:
+            yield from _admit_balancer(balancer, f"{at}.loadBalancer")
         if pool is not None and pool.tcp is not None:
             yield from duration(
                 pool.tcp.connect_timeout, f"{at}.connectionPool.tcp.connectTimeout", least=0.001
             )
             yield from duration(pool.tcp.idle_timeout, f"{at}.connectionPool.tcp.idleTimeout")
+            yield from duration(
+                pool.tcp.max_connection_duration,
+                f"{at}.connectionPool.tcp.maxConnectionDuration",
+                least=0.001,
+            )
         if pool is not None and pool.http is not None:
             yield from duration(pool.http.idle_timeout, f"{at}.connectionPool.http.idleTimeout")
+            keep_alive = pool.http.http2_keep_alive
+            if keep_alive is not None:
+                where = f"{at}.connectionPool.http.http2KeepAlive"
+                yield from duration(keep_alive.interval, f"{where}.interval", least=0.001)
+                yield from duration(keep_alive.timeout, f"{where}.timeout", least=0.001)
         if outliers is not None:
             yield from duration(outliers.interval, f"{at}.outlierDetection.interval", least=0.001)
             yield from duration(
@@ -301,6 +314,20 @@ def _admit_traffic_policy(policy: TrafficPolicy | None, path: str) -> Errors:
                     )
         if tls is not None and tls.mode == "ISTIO_MUTUAL" and (tls.client_certificate or tls.private_key):
             yield invalid(f"{at}.tls", "ISTIO_MUTUAL uses the pod's own identity: remove certificate and key")
+
+
+def _admit_balancer(balancer: LoadBalancer, path: str) -> Errors:
+    if balancer.warmup is not None:
+        yield from duration(balancer.warmup.duration, f"{path}.warmup.duration", least=0.001)
+    yield from duration(balancer.warmup_duration_secs, f"{path}.warmupDurationSecs", least=0.001)
+    hashed = balancer.consistent_hash
+    if hashed is None:
+        return
+    size = hashed.maglev.table_size if hashed.maglev is not None else None
+    if size and not is_prime(size):
+        yield invalid(
+            f"{path}.consistentHash.maglev.tableSize", f"expected a prime such as 65537, found {size}"
+        )
 
 
 def admit_gateway(new: Gateway, _old: Gateway | None) -> Errors:
