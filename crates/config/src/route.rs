@@ -407,7 +407,7 @@ pub type Overrides = BTreeMap<Arc<str>, FilterOverride>;
 pub enum FilterOverride {
     Fault(Fault),
     /// `None`: no RBAC here.
-    Rbac(Option<RbacFilter>),
+    Rbac(Option<Arc<RbacFilter>>),
     Cors(Arc<CorsPolicy>),
     Disabled,
 }

@@ -22,7 +22,7 @@ use crate::ended::Ended;
 use crate::listener::{Chain, Facts, Listener, Transport};
 use crate::pool::Pool;
 use crate::worker::Worker;
-use hauberk_policy::{Access, Decision, Subject};
+use hauberk_policy::{Access, Decision, Standing as Settled, Subject};
 
 pub struct Connection {
     pub worker: Rc<Worker>,
@@ -38,6 +38,8 @@ pub struct Connection {
     verdict: RefCell<Option<record::Policy>>,
     /// The AUDIT policy that matched the connection itself.
     audited: RefCell<Option<Arc<str>>>,
+    /// What this connection settles of the chain's HTTP policies, for as long as the chain stays.
+    settled: RefCell<Vec<(*const Access, Rc<Settled>)>>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
     pub flags: Cell<Flags>,
@@ -94,6 +96,7 @@ impl Connection {
             opened: Cell::new(false),
             verdict: RefCell::new(None),
             audited: RefCell::new(None),
+            settled: RefCell::default(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             flags: Cell::default(),
@@ -132,7 +135,6 @@ impl Connection {
             source: self.facts.source,
             destination: self.facts.destination,
             server_name: self.facts.server_name.as_deref(),
-            metadata: None,
             names: self
                 .session
                 .as_ref()
@@ -155,6 +157,20 @@ impl Connection {
         decide(&chain.rbac, |access| access.connection(&self.subject()))
     }
 
+    /// What this connection settles of `access`, which is of its chain, or was when a request began; looked up once.
+    pub fn settled(&self, access: &Access) -> Rc<Settled> {
+        let mut settled = self.settled.borrow_mut();
+        let known = settled
+            .iter()
+            .find(|(known, _)| std::ptr::eq(*known, access));
+        if let Some((_, standing)) = known {
+            return Rc::clone(standing);
+        }
+        let standing = Rc::new(access.settle(&self.subject()));
+        settled.push((access, Rc::clone(&standing)));
+        standing
+    }
+
     /// Asks the chain's AUDIT policies, once; they decide nothing.
     pub fn audit(&self) {
         let chain = Arc::clone(&self.chain.borrow());
@@ -162,7 +178,7 @@ impl Connection {
         let Some(policy) = chain
             .rbac
             .iter()
-            .find_map(|rbac| rbac.audit(&subject, None))
+            .find_map(|rbac| rbac.audit_connection(&subject))
         else {
             return;
         };
@@ -204,6 +220,7 @@ impl Connection {
         *self.listener.borrow_mut() = Arc::clone(listener);
         *self.chain.borrow_mut() = Arc::clone(chain);
         self.edges.borrow_mut().clear();
+        self.settled.borrow_mut().clear();
         if was_http != chain.http.is_some() {
             return Standing::Removed;
         }

@@ -1,8 +1,10 @@
 //! Headers that a proxy takes away, adds and changes.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use hauberk_config::connection_manager::{ClientCertificateHeader, ConnectionManager, Forwarding};
+use hauberk_route::joined;
 use hauberk_upstream::random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -95,6 +97,24 @@ pub fn describe_caller(
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     describe_certificate(headers, forwarding, connection);
+}
+
+/// The caller's address: the connection's `source`, or what a trusted `x-forwarded-for` says, once
+/// [`describe_caller`] has added to it. As Envoy's `use_remote_address` and `xff_num_trusted_hops` say: at an edge that
+/// many proxies in front are trusted, each of which added the address that called it; elsewhere one more is, which is
+/// whatever called this proxy.
+pub fn caller_address(headers: &HeaderMap, forwarding: &Forwarding, source: IpAddr) -> IpAddr {
+    let edge = forwarding.use_remote_address;
+    if edge && forwarding.trusted_hops == 0 {
+        return source;
+    }
+    // At an edge the last address is the one that this proxy added, unless it adds none.
+    let skipped = forwarding.trusted_hops - u32::from(edge && forwarding.skip_xff_append);
+    let told = joined(headers, FORWARDED_FOR).and_then(|addresses| {
+        let address = addresses.rsplit(',').nth(skipped as usize)?;
+        address.trim().parse().ok()
+    });
+    told.unwrap_or(source)
 }
 
 fn append(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
@@ -301,5 +321,40 @@ mod tests {
                 .to_str()
                 .is_ok_and(|text| is_traceparent(text) && text.ends_with("-01"))
         );
+    }
+
+    #[test]
+    fn the_caller_is_who_a_trusted_proxy_says() {
+        let source: IpAddr = [10, 0, 0, 9].into();
+        let told = |edge, hops, skips, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                FORWARDED_FOR,
+                HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("")),
+            );
+            let forwarding = Forwarding {
+                use_remote_address: edge,
+                skip_xff_append: skips,
+                trusted_hops: hops,
+                client_certificate: ClientCertificateHeader::Sanitize,
+                client_certificate_details: Default::default(),
+            };
+            caller_address(&headers, &forwarding, source).to_string()
+        };
+        // At an edge, what a caller says of itself counts for nothing; 10.0.0.9 is what this proxy added.
+        assert_eq!(
+            told(true, 0, false, "1.1.1.1, 2.2.2.2,10.0.0.9"),
+            "10.0.0.9"
+        );
+        assert_eq!(told(true, 1, false, "1.1.1.1, 2.2.2.2,10.0.0.9"), "2.2.2.2");
+        assert_eq!(told(true, 2, false, "1.1.1.1, 2.2.2.2,10.0.0.9"), "1.1.1.1");
+        assert_eq!(told(true, 1, true, "1.1.1.1, 2.2.2.2"), "2.2.2.2");
+        // Elsewhere the proxy that called is trusted.
+        assert_eq!(told(false, 0, false, "1.1.1.1, 2.2.2.2"), "2.2.2.2");
+        assert_eq!(told(false, 1, false, "1.1.1.1, 2.2.2.2"), "1.1.1.1");
+        for nonsense in ["", "unknown", "1.1.1.1:80", ","] {
+            assert_eq!(told(false, 0, false, nonsense), "10.0.0.9", "{nonsense}");
+        }
+        assert_eq!(told(false, 5, false, "1.1.1.1"), "10.0.0.9");
     }
 }

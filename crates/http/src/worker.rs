@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hauberk_config::rbac::RbacFilter;
 use hauberk_net::socket::Origin;
+use hauberk_policy::Access;
 use hauberk_telemetry::edge::Peer;
 use hauberk_telemetry::metrics::Metrics;
 use hauberk_telemetry::writer::Sink;
@@ -38,12 +40,17 @@ pub struct State {
     pub draining: bool,
 }
 
+/// A route's policies as stated, and compiled.
+type Special = (Arc<RbacFilter>, Rc<Access>);
+
 pub struct Worker {
     pub workload: Workload,
     pub metrics: Metrics,
     pub sink: Sink,
     program: RefCell<Arc<Program>>,
     clusters: RefCell<HashMap<Arc<str>, Rc<Cluster<Pool>>>>,
+    /// Policies that stand in routes, in place of a filter's own.
+    special: RefCell<HashMap<*const RbacFilter, Special>>,
     state: watch::Sender<State>,
     pub connections: Cell<u64>,
     /// Accepts that failed for want of a descriptor or of memory.
@@ -63,6 +70,7 @@ impl Worker {
             sink,
             program: RefCell::default(),
             clusters: RefCell::default(),
+            special: RefCell::default(),
             state,
             connections: Cell::new(0),
             failed_accepts: Rc::default(),
@@ -94,6 +102,7 @@ impl Worker {
             }
         }
         drop(clusters);
+        self.special.borrow_mut().clear();
         let generation = program.snapshot.generation;
         *self.program.borrow_mut() = program;
         self.state
@@ -116,6 +125,16 @@ impl Worker {
             .borrow_mut()
             .insert(Arc::clone(name), Rc::clone(&cluster));
         Some(cluster)
+    }
+
+    /// The policies of a route are compiled here when the first request needs them.
+    pub fn special_access(&self, filter: &Arc<RbacFilter>) -> Rc<Access> {
+        let mut special = self.special.borrow_mut();
+        // The filter is kept, so that no other one comes to have its address.
+        let (_, access) = special
+            .entry(Arc::as_ptr(filter))
+            .or_insert_with(|| (Arc::clone(filter), Rc::new(Access::new(filter))));
+        Rc::clone(access)
     }
 
     /// Closes connections to endpoints that were idle too long.

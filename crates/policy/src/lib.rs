@@ -1,36 +1,40 @@
-//! Role-based access control as Envoy states it: who may do what, asked for each connection and each request.
+//! Role-based access control as Envoy states it: who may do what, compiled when configured and asked once a connection
+//! where the connection decides, else once a request.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod claim;
+mod condition;
+mod facts;
+mod rules;
 
-use hauberk_config::rbac::{
-    MetadataMatch, MetadataMatcher, Permission, Principal, Rbac, RbacAction, RbacFilter,
-};
-use hauberk_route::{RequestFacts, header_fits, string_fits};
-use serde_json::Value;
+use std::sync::{Arc, LazyLock};
+
+use hauberk_config::rbac::{RbacAction, RbacFilter};
+
+pub use claim::Metadata;
+pub use facts::{Asked, Subject};
+
+use facts::{BeforeRequests, WithRequest, WithoutRequests};
+use rules::Rules;
 
 /// A filter's rules.
 pub struct Access {
-    filter: RbacFilter,
+    enforced: Option<(Enforced, Rules)>,
+    /// Rules that decide nothing: shadow rules, or rules whose action is LOG.
+    audited: Vec<Rules>,
 }
 
-/// The connection: who, from where, to where.
-pub struct Subject<'a> {
-    pub source: SocketAddr,
-    pub destination: SocketAddr,
-    pub server_name: Option<&'a str>,
-    /// URI names of the peer's verified certificate, its DNS names if it has none; `None`: it proved nothing.
-    pub names: Option<&'a [String]>,
-    /// What a filter found out about the request, such as the claims of its token.
-    pub metadata: Option<&'a Metadata>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enforced {
+    Allow,
+    Deny,
 }
 
-/// Dynamic metadata of one filter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metadata {
-    pub filter: Arc<str>,
-    pub values: Value,
+/// What a connection settles of a filter's rules, for the requests on it.
+#[derive(Debug, Default, Clone)]
+pub struct Standing {
+    enforced: rules::Standing,
+    audited: Vec<rules::Standing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +45,16 @@ pub struct Decision {
     pub reason: Arc<str>,
 }
 
+static MATCHED_ALLOW: LazyLock<Arc<str>> = LazyLock::new(|| "matched an ALLOW policy".into());
+static MATCHED_DENY: LazyLock<Arc<str>> = LazyLock::new(|| "matched a DENY policy".into());
+static NO_ALLOW: LazyLock<Arc<str>> = LazyLock::new(|| "no ALLOW policy matched".into());
+
 impl Decision {
     pub fn allowed() -> Self {
         Self {
             allowed: true,
-            policy: "".into(),
-            reason: "".into(),
+            policy: Arc::default(),
+            reason: Arc::default(),
         }
     }
 
@@ -54,7 +62,7 @@ impl Decision {
     pub fn denied(reason: &str) -> Self {
         Self {
             allowed: false,
-            policy: "".into(),
+            policy: Arc::default(),
             reason: reason.into(),
         }
     }
@@ -62,164 +70,102 @@ impl Decision {
 
 impl Access {
     pub fn new(filter: &RbacFilter) -> Self {
+        let enforced = filter.rules.as_ref().and_then(|rules| match rules.action {
+            RbacAction::Allow => Some((Enforced::Allow, Rules::new(rules))),
+            RbacAction::Deny => Some((Enforced::Deny, Rules::new(rules))),
+            RbacAction::Log => None,
+        });
+        let noted = filter
+            .rules
+            .as_ref()
+            .filter(|rules| rules.action == RbacAction::Log);
         Self {
-            filter: filter.clone(),
+            enforced,
+            audited: filter
+                .shadow_rules
+                .iter()
+                .chain(noted)
+                .map(|rules| Rules::new(rules))
+                .collect(),
         }
     }
 
+    /// Decides on a connection that has no requests.
     pub fn connection(&self, subject: &Subject<'_>) -> Decision {
-        self.decide(subject, None)
-    }
-
-    pub fn request(&self, subject: &Subject<'_>, request: &RequestFacts<'_>) -> Decision {
-        self.decide(subject, Some(request))
-    }
-
-    /// The first policy that matches of those that decide nothing: shadow rules, or rules whose action is LOG.
-    pub fn audit(
-        &self,
-        subject: &Subject<'_>,
-        request: Option<&RequestFacts<'_>>,
-    ) -> Option<Arc<str>> {
-        let noted = self
-            .filter
-            .rules
-            .iter()
-            .filter(|rules| rules.action == RbacAction::Log);
-        self.filter
-            .shadow_rules
-            .iter()
-            .chain(noted)
-            .find_map(|rules| policy(rules, subject, request))
-    }
-
-    fn decide(&self, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>) -> Decision {
-        let Some(rules) = &self.filter.rules else {
+        let Some((action, rules)) = &self.enforced else {
             return Decision::allowed();
         };
-        let matched = policy(rules, subject, request);
-        match (rules.action, matched) {
-            (RbacAction::Allow, Some(name)) => Decision {
-                allowed: true,
-                reason: "matched an ALLOW policy".into(),
-                policy: name,
-            },
-            (RbacAction::Allow, None) => Decision {
-                allowed: false,
-                policy: "".into(),
-                reason: "no ALLOW policy matched".into(),
-            },
-            (RbacAction::Deny, Some(name)) => Decision {
-                allowed: false,
-                reason: "matched a DENY policy".into(),
-                policy: name,
-            },
-            (RbacAction::Deny, None) | (RbacAction::Log, _) => Decision::allowed(),
-        }
+        let facts = WithoutRequests(subject);
+        decision(*action, rules.first(&rules.settle(&facts), &facts))
     }
-}
 
-fn policy(
-    rules: &Rbac,
-    subject: &Subject<'_>,
-    request: Option<&RequestFacts<'_>>,
-) -> Option<Arc<str>> {
-    rules
-        .policies
-        .iter()
-        .find(|policy| {
-            policy
-                .permissions
-                .iter()
-                .any(|one| permits(one, subject, request))
-                && policy
-                    .principals
-                    .iter()
-                    .any(|one| is(one, subject, request))
-        })
-        .map(|policy| Arc::clone(&policy.name))
-}
-
-fn permits(
-    permission: &Permission,
-    subject: &Subject<'_>,
-    request: Option<&RequestFacts<'_>>,
-) -> bool {
-    match permission {
-        Permission::Any => true,
-        Permission::And(all) => all.iter().all(|one| permits(one, subject, request)),
-        Permission::Or(any) => any.iter().any(|one| permits(one, subject, request)),
-        Permission::Not(one) => !permits(one, subject, request),
-        Permission::Header(matcher) => request.is_some_and(|request| header_fits(matcher, request)),
-        Permission::UrlPath(matcher) => {
-            request.is_some_and(|request| string_fits(matcher, without_query(request.path)))
-        }
-        Permission::DestinationIp(range) => range.contains(subject.destination.ip()),
-        Permission::DestinationPort(port) => subject.destination.port() == *port,
-        Permission::DestinationPortRange { start, end } => {
-            (*start..*end).contains(&u32::from(subject.destination.port()))
-        }
-        Permission::RequestedServerName(matcher) => {
-            string_fits(matcher, subject.server_name.unwrap_or_default())
-        }
-        Permission::Metadata(matcher) => metadata_fits(matcher, subject.metadata),
+    /// The first policy that matches such a connection, of those that decide nothing.
+    pub fn audit_connection(&self, subject: &Subject<'_>) -> Option<Arc<str>> {
+        let facts = WithoutRequests(subject);
+        let matched = |rules: &Rules| rules.first(&rules.settle(&facts), &facts);
+        self.audited.iter().find_map(matched)
     }
-}
 
-fn is(principal: &Principal, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>) -> bool {
-    match principal {
-        Principal::Any => true,
-        Principal::And(all) => all.iter().all(|one| is(one, subject, request)),
-        Principal::Or(any) => any.iter().any(|one| is(one, subject, request)),
-        Principal::Not(one) => !is(one, subject, request),
-        Principal::Authenticated(matcher) => subject.names.is_some_and(|names| {
-            matcher
+    /// What a connection settles, to be remembered as long as it lives.
+    pub fn settle(&self, subject: &Subject<'_>) -> Standing {
+        let facts = BeforeRequests(subject);
+        Standing {
+            enforced: self
+                .enforced
                 .as_ref()
-                .is_none_or(|matcher| names.iter().any(|name| string_fits(matcher, name)))
-        }),
-        Principal::PeerPrincipal(matcher) => subject
-            .names
-            .and_then(|names| names.first())
-            .is_some_and(|name| string_fits(matcher, name)),
-        Principal::SourceIp(range)
-        | Principal::DirectRemoteIp(range)
-        | Principal::RemoteIp(range) => range.contains(subject.source.ip()),
-        Principal::Header(matcher) => request.is_some_and(|request| header_fits(matcher, request)),
-        Principal::UrlPath(matcher) => {
-            request.is_some_and(|request| string_fits(matcher, without_query(request.path)))
+                .map_or_else(Default::default, |(_, rules)| rules.settle(&facts)),
+            audited: self
+                .audited
+                .iter()
+                .map(|rules| rules.settle(&facts))
+                .collect(),
         }
-        Principal::Metadata(matcher) => metadata_fits(matcher, subject.metadata),
+    }
+
+    /// Decides on a request; `standing` is what [`Self::settle`] said of this `subject`.
+    pub fn request(
+        &self,
+        standing: &Standing,
+        subject: &Subject<'_>,
+        asked: &Asked<'_>,
+    ) -> Decision {
+        let Some((action, rules)) = &self.enforced else {
+            return Decision::allowed();
+        };
+        let facts = WithRequest(subject, asked);
+        decision(*action, rules.first(&standing.enforced, &facts))
+    }
+
+    /// The first policy that matches a request, of those that decide nothing.
+    pub fn audit(
+        &self,
+        standing: &Standing,
+        subject: &Subject<'_>,
+        asked: &Asked<'_>,
+    ) -> Option<Arc<str>> {
+        let facts = WithRequest(subject, asked);
+        let mut audited = self.audited.iter().zip(&standing.audited);
+        audited.find_map(|(rules, standing)| rules.first(standing, &facts))
     }
 }
 
-fn metadata_fits(matcher: &MetadataMatcher, metadata: Option<&Metadata>) -> bool {
-    let found = metadata
-        .filter(|metadata| *metadata.filter == *matcher.filter)
-        .and_then(|metadata| {
-            let mut value = &metadata.values;
-            for key in &matcher.path {
-                value = value.get(key)?;
-            }
-            Some(value)
-        });
-    value_fits(&matcher.value, found) != matcher.invert
-}
-
-fn value_fits(wanted: &MetadataMatch, found: Option<&Value>) -> bool {
-    match wanted {
-        MetadataMatch::Present(present) => found.is_some() == *present,
-        MetadataMatch::Null => found.is_some_and(Value::is_null),
-        MetadataMatch::Bool(wanted) => found.and_then(Value::as_bool) == Some(*wanted),
-        MetadataMatch::String(matcher) => found
-            .and_then(Value::as_str)
-            .is_some_and(|text| string_fits(matcher, text)),
-        MetadataMatch::OneOf(wanted) => found
-            .and_then(Value::as_array)
-            .is_some_and(|list| list.iter().any(|one| value_fits(wanted, Some(one)))),
-        MetadataMatch::Or(any) => any.iter().any(|wanted| value_fits(wanted, found)),
+fn decision(action: Enforced, matched: Option<Arc<str>>) -> Decision {
+    match (action, matched) {
+        (Enforced::Allow, Some(policy)) => Decision {
+            allowed: true,
+            reason: Arc::clone(&MATCHED_ALLOW),
+            policy,
+        },
+        (Enforced::Allow, None) => Decision {
+            allowed: false,
+            policy: Arc::default(),
+            reason: Arc::clone(&NO_ALLOW),
+        },
+        (Enforced::Deny, Some(policy)) => Decision {
+            allowed: false,
+            reason: Arc::clone(&MATCHED_DENY),
+            policy,
+        },
+        (Enforced::Deny, None) => Decision::allowed(),
     }
-}
-
-fn without_query(path: &str) -> &str {
-    path.split('?').next().unwrap_or_default()
 }

@@ -1,9 +1,18 @@
 //! Route matching: a request and a table of virtual hosts to a route, and what the route does to the request. Pure.
 #![forbid(unsafe_code)]
 
+mod glob;
+mod header;
+mod index;
 mod normalize;
 mod pattern;
+mod prefixes;
 mod routing;
+mod text;
 
+pub use header::{Field, Header, joined};
+pub use index::Index;
 pub use normalize::{Normalized, normalized};
+pub use prefixes::Prefixes;
 pub use routing::*;
+pub use text::{AnyText, Landmark, Text};

@@ -15,6 +15,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 
+use crate::header::joined;
 use crate::pattern;
 
 /// A route configuration, ready to be searched.
@@ -216,21 +217,6 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Several fields of one name count as one, joined by commas. A byte that is no text must not hide a field from a rule:
-/// the program gets it as well.
-fn joined<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
-    let mut values = headers
-        .get_all(name)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let mut all = values.next()?;
-    for value in values {
-        all.to_mut().push(',');
-        all.to_mut().push_str(&value);
-    }
-    Some(all)
-}
-
 pub fn headers_fit<B>(matchers: &[HeaderMatcher], request: &Request<B>) -> bool {
     let facts = RequestFacts::of(request);
     matchers.iter().all(|matcher| header_fits(matcher, &facts))
@@ -244,7 +230,7 @@ pub fn any_header_fits<B>(matchers: &[HeaderMatcher], request: &Request<B>) -> b
 
 pub fn response_header_fits<B>(matchers: &[HeaderMatcher], response: &Response<B>) -> bool {
     matchers.iter().any(|matcher| {
-        let value = joined(response.headers(), &matcher.name);
+        let value = joined(response.headers(), matcher.name.as_str());
         value_fits(matcher, value.as_deref())
     })
 }
@@ -483,7 +469,8 @@ fn add(headers: &mut HeaderMap, additions: &[HeaderAddition], commands: &Command
     }
 }
 
-/// The request, if there is one.
+/// What rules and routes ask of a request.
+#[derive(Clone, Copy)]
 pub struct RequestFacts<'a> {
     pub method: &'a str,
     pub path: &'a str,

@@ -84,7 +84,7 @@ impl Filters {
                 }
                 (Kind::Rbac(_), Some(FilterOverride::Rbac(None))) => call,
                 (Kind::Rbac(_), Some(FilterOverride::Rbac(Some(rbac)))) => {
-                    rbac::decide(call, &Access::new(rbac), request)?
+                    rbac::decide_specially(call, rbac, request)?
                 }
                 (Kind::Rbac(access), _) => rbac::decide(call, access, request)?,
                 (Kind::Fault(_), Some(FilterOverride::Fault(fault))) | (Kind::Fault(fault), _) => {

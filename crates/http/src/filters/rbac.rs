@@ -1,8 +1,10 @@
 //! Role-based access control, asked for each request.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use hauberk_policy::{Access, Subject};
+use hauberk_config::rbac::RbacFilter;
+use hauberk_policy::{Access, Asked, Standing};
 use hauberk_route::RequestFacts;
 use hauberk_telemetry::flags::Flag;
 use http::Request;
@@ -10,18 +12,50 @@ use hyper::body::Incoming;
 
 use super::Passed;
 use crate::call::Call;
+use crate::headers::caller_address;
 use crate::reply::reply;
 
-pub fn decide(mut call: Box<Call>, access: &Access, request: &Request<Incoming>) -> Passed {
+/// Asks a filter's own policies.
+pub fn decide(call: Box<Call>, access: &Access, request: &Request<Incoming>) -> Passed {
+    let standing = call.connection.settled(access);
+    decide_from(call, access, &standing, request)
+}
+
+/// Asks the policies that a route has in their place.
+pub fn decide_specially(
+    call: Box<Call>,
+    filter: &Arc<RbacFilter>,
+    request: &Request<Incoming>,
+) -> Passed {
+    let access = call.connection.worker.special_access(filter);
+    let standing = access.settle(&call.connection.subject());
+    decide_from(call, &access, &standing, request)
+}
+
+fn decide_from(
+    mut call: Box<Call>,
+    access: &Access,
+    standing: &Standing,
+    request: &Request<Incoming>,
+) -> Passed {
     let connection = Rc::clone(&call.connection);
-    let facts = RequestFacts::of(request);
+    let source = connection.facts.source.ip();
     let (audited, decision) = {
-        let subject = Subject {
+        let subject = connection.subject();
+        let asked = Asked {
+            facts: RequestFacts::of(request),
+            remote: connection
+                .chain
+                .borrow()
+                .http
+                .as_ref()
+                .map_or(source, |manager| {
+                    caller_address(request.headers(), &manager.config.forwarding, source)
+                }),
             metadata: call.metadata.as_ref(),
-            ..connection.subject()
         };
-        let audited = access.audit(&subject, Some(&facts));
-        (audited, access.request(&subject, &facts))
+        let audited = access.audit(standing, &subject, &asked);
+        (audited, access.request(standing, &subject, &asked))
     };
     if call.audited.is_none() {
         call.audited = audited;

@@ -502,7 +502,8 @@ fn overrides(told: &HashMap<String, pb::Any>) -> Decoded<Overrides> {
             CORS => FilterOverride::Cors(Arc::new(cors(&unpack(any, CORS)?).at("cors")?)),
             RBAC => {
                 let told: filters::rbac::v3::RbacPerRoute = unpack(any, RBAC)?;
-                FilterOverride::Rbac(told.rbac.as_ref().map(rbac::http_filter).transpose()?)
+                let filter = told.rbac.as_ref().map(rbac::http_filter).transpose()?;
+                FilterOverride::Rbac(filter.map(Arc::new))
             }
             _ => {
                 return Err(format!(

@@ -1,0 +1,4 @@
+//! Models that are slow and plain enough to be seen right: each rule is read as it stands, one after the other.
+
+pub mod matching;
+pub mod policy;
