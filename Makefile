@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 BINARIES := hauberk-proxy hauberk-sandbox
 DIST := dist
 
-.PHONY: help demo test bench build packages binaries lint test-rust test-python kubectl-current docs wheels clean
+.PHONY: help demo test bench soak build packages binaries lint test-rust test-python kubectl-current docs wheels clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -19,6 +19,9 @@ test: build lint test-rust test-python ## everything that CI runs
 
 bench: build ## measure side by side with Envoy, nginx and haproxy into build/bench.json
 	$(BIN)/python -m tests.bench
+
+soak: build ## ten minutes of calls while everything is killed and changed: every answer must be a legal one
+	$(BIN)/python -m tests.soak
 
 build: packages $(VENV)/.installed binaries ## everything the other targets run
 
