@@ -10,18 +10,39 @@ from tests.bench import report
 from tests.bench.machine import this_machine
 from tests.bench.peers import hauberk
 from tests.bench.progress import Progress
-from tests.bench.rows import control_plane, grpc, hops, memory, tcp, two_hops
+from tests.bench.rows import (
+    control_plane,
+    grpc,
+    hops,
+    memory,
+    mtls_memory,
+    new_connection,
+    payment,
+    policy,
+    routes,
+    tcp,
+    two_hops,
+    workers,
+)
 from tests.bench.settings import FULL, QUICK, Settings
 
 ROWS: dict[str, Callable[[Settings, Progress], list[report.Measurement]]] = {
     "http1_hop": hops.http1_hop,
     "http2_hop": hops.http2_hop,
     "grpc_hop": grpc.grpc_hop,
+    "tcp_plain_stream": tcp.tcp_plain_stream,
     "tcp_stream": tcp.tcp_stream,
     "http1_mtls_two_hop": two_hops.http1_mtls_two_hop,
+    "grpc_mtls_two_hop": two_hops.grpc_mtls_two_hop,
     "http1_hop_unlogged": hops.http1_hop_unlogged,
     "http1_mtls_two_hop_unlogged": two_hops.http1_mtls_two_hop_unlogged,
+    "mtls_new_connection": new_connection.mtls_new_connection,
     "memory": memory.memory,
+    "memory_mtls": mtls_memory.memory_mtls,
+    "policy_1000": policy.policy_1000,
+    "routes_10000": routes.routes_10000,
+    "workers": workers.workers,
+    "payment_overhead": payment.payment_overhead,
     "push_one_endpoint": control_plane.push_one_endpoint,
 }
 

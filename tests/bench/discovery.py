@@ -1,7 +1,8 @@
 """Our control plane for the measured proxies: `python -m tests.bench.discovery PLAN.json` serves until it is ended.
 
-The plan is `{"objects": […], "proxies": [{"socket": PATH, "namespace": …, "account": …}]}`. Each
-proxy has a socket of its own, as a pod has: ADS from the objects and SDS under that proxy's identity.
+The plan is `{"objects": […], "proxies": [{"socket": PATH, "namespace": …, "account": …}], "callers": [{"folder": PATH,
+"namespace": …, "account": …}]}`. Each proxy has a socket of its own, as a pod has: ADS from the objects and SDS under
+that proxy's identity. A caller is no proxy: its certificate lies in files (`credentials.py`).
 """
 
 import asyncio
@@ -17,17 +18,15 @@ from typing import Any
 import grpc
 from cryptography import x509
 from envoy.service.secret.v3 import sds_pb2_grpc
+from tests.bench import credentials
 
 from hauberk.identity.authority import CertificateAuthority, utc_now
 from hauberk.identity.sds import SecretDiscovery
-from hauberk.identity.spiffe_id import SpiffeId, TrustDomain
+from hauberk.identity.spiffe_id import SpiffeId
 from hauberk.identity.svid import IssuanceError, SvidSource
 from hauberk.mesh.ads import Discovery
 from hauberk.mesh.proxy import proxy_from_metadata
 from hauberk.mesh.registry import Registry
-from hauberk.store.encryption import generate_sealer
-
-DOMAIN = TrustDomain("cluster.local")
 
 
 class LocalIssuer:
@@ -48,11 +47,13 @@ class LocalIssuer:
 async def serve(plan: dict[str, Any], state: Path) -> None:
     registry = Registry().update(plan["objects"])
     discovery = Discovery(registry, lambda _context, node: proxy_from_metadata(node))
-    authority = CertificateAuthority.open(state, generate_sealer(), trust_domain=DOMAIN)
+    authority = credentials.authority(state)
+    for caller in plan["callers"]:
+        credentials.write(authority, caller["namespace"], caller["account"], Path(caller["folder"]))
     issuer = LocalIssuer(authority)
     async with asyncio.TaskGroup() as tasks:
         for proxy in plan["proxies"]:
-            identity = DOMAIN.workload(proxy["namespace"], proxy["account"])
+            identity = credentials.DOMAIN.workload(proxy["namespace"], proxy["account"])
             source = SvidSource(issuer, identity, proxy["account"], authority.watched_bundles, utc_now)
             tasks.create_task(source.run())
             server = grpc.aio.server()

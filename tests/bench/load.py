@@ -28,6 +28,8 @@ class Saturated:
     """Requests a second."""
     cpu_microseconds: float
     """CPU time of the subject, a request."""
+    requests: int
+    """That were answered."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,25 @@ def saturate(protocol: Protocol, subject: Measured, seconds: int) -> Saturated:
 
 
 def pace(protocol: Protocol, subject: Measured, rate: int, seconds: int) -> Paced:
-    """At a fixed rate, from a process of its own."""
-    command = [
-        sys.executable, "-m", "tests.bench.paced", protocol, subject.host, str(subject.port),
-        "--rate", str(rate), "--seconds", str(seconds),
-    ]  # fmt: skip
+    """At a fixed rate on several connections, from a process of its own."""
+    return _paced(protocol, subject, ["--rate", str(rate)], seconds)
+
+
+def pace_alone(protocol: Protocol, subject: Measured, seconds: int) -> Paced:
+    """On one connection, each request when the last answer has come (a closed loop)."""
+    return _paced(protocol, subject, ["--closed"], seconds)
+
+
+def _paced(protocol: Protocol, subject: Measured, how: list[str], seconds: int) -> Paced:
+    place = [protocol, subject.host, str(subject.port)]
+    command = [sys.executable, "-m", "tests.bench.paced", *place, *how, "--seconds", str(seconds)]
     return Paced(**json.loads(run([*subject.prefix, *command], seconds)))
 
 
-def wrk(subject: Measured, seconds: int) -> Saturated:
+def wrk(subject: Measured, seconds: int, *options: str) -> Saturated:
     url = f"http://{subject.host}:{subject.port}/"
     before = subject.cpu_seconds()
-    text = run([*subject.prefix, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url], seconds)
+    text = run([*subject.prefix, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *options, url], seconds)
     return read_wrk(text, subject.cpu_seconds() - before)
 
 
@@ -68,7 +77,7 @@ def read_wrk(text: str, cpu_seconds: float) -> Saturated:
     if "Non-2xx" in text or "Socket errors" in text:
         raise LoadError(f"expected every request to be answered with 200, found: {text}")
     answered = number(r"(\d+) requests in", text)
-    return Saturated(number(r"Requests/sec:\s+([\d.]+)", text), cpu_seconds / answered * 1e6)
+    return Saturated(number(r"Requests/sec:\s+([\d.]+)", text), cpu_seconds / answered * 1e6, int(answered))
 
 
 def h2load(protocol: Protocol, subject: Measured, requests: int) -> Saturated:
@@ -94,7 +103,7 @@ def read_h2load(text: str, cpu_seconds: float, requests: int, body: int | None) 
         raise LoadError(f"expected {requests} answers with 200, found: {text}")
     if body is not None and int(number(r"\((\d+)\) data", text)) != requests * body:
         raise LoadError(f"expected {requests} answers of {body} bytes, found: {text}")
-    return Saturated(number(r"([\d.]+) req/s", text), cpu_seconds / requests * 1e6)
+    return Saturated(number(r"([\d.]+) req/s", text), cpu_seconds / requests * 1e6, requests)
 
 
 def run(command: list[str], seconds: int) -> str:

@@ -1,5 +1,7 @@
 """A caller at a fixed rate: `python -m tests.bench.paced PROTOCOL HOST PORT --rate 1000` prints percentiles.
 
+With `--closed` it has one connection and sends each request when the last answer has come.
+
 Requests are due at fixed moments. One that could not be sent when it was due, because an earlier answer had not come,
 counts from that moment on, so that a slow answer is not hidden by the requests that it held back.
 """
@@ -144,17 +146,12 @@ PROTOCOLS: dict[str, Callable[[str], Caller]] = {
 
 def call(protocol: str, host: str, port: int, rate: int, seconds: float) -> list[float]:
     """The time of each answer in microseconds. Raises BadAnswerError, OSError."""
-    authority = f"{host}:{port}"
-    callers = [PROTOCOLS[protocol](authority) for _ in range(CONNECTIONS)]
-    sockets = [socket.create_connection((host, port), 10) for _ in callers]
-    for caller, connection in zip(callers, sockets, strict=True):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(caller.opening())
+    connected = [connect(protocol, host, port) for _ in range(CONNECTIONS)]
     taken: list[float] = []
     count = WARM_UP + int(rate * seconds)
     began = time.perf_counter()
     free = began
-    turns = itertools.cycle(zip(callers, sockets, strict=True))
+    turns = itertools.cycle(connected)
     for number, (caller, connection) in zip(range(count), turns, strict=False):
         due = began + number / rate
         if (wait := due - time.perf_counter()) > 0:
@@ -165,9 +162,29 @@ def call(protocol: str, host: str, port: int, rate: int, seconds: float) -> list
         exchange(caller, connection, request)
         free = time.perf_counter()
         taken.append((free - start) * 1e6)
-    for connection in sockets:
+    for _, connection in connected:
         connection.close()
     return taken[WARM_UP:]
+
+
+def call_closed(protocol: str, host: str, port: int, seconds: float) -> list[float]:
+    """The same on one connection, one request after another. Raises BadAnswerError, OSError."""
+    caller, connection = connect(protocol, host, port)
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    with connection:
+        while (start := time.perf_counter()) < end or len(taken) <= WARM_UP:
+            exchange(caller, connection, caller.request())
+            taken.append((time.perf_counter() - start) * 1e6)
+    return taken[WARM_UP:]
+
+
+def connect(protocol: str, host: str, port: int) -> tuple[Caller, socket.socket]:
+    caller = PROTOCOLS[protocol](f"{host}:{port}")
+    connection = socket.create_connection((host, port), 10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(caller.opening())
+    return caller, connection
 
 
 def exchange(caller: Caller, connection: socket.socket, request: bytes) -> None:
@@ -188,10 +205,16 @@ def main() -> None:
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("--rate", type=int, default=1000, help="requests a second")
+    parser.add_argument("--closed", action="store_true", help="one connection, as fast as it is answered")
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
     gc.disable()
-    taken = call(options.protocol, options.host, options.port, options.rate, options.seconds)
+    protocol, host, port, seconds = options.protocol, options.host, options.port, options.seconds
+    taken = (
+        call_closed(protocol, host, port, seconds)
+        if options.closed
+        else call(protocol, host, port, options.rate, seconds)
+    )
     json.dump({"p50": percentile(taken, 0.5), "p99": percentile(taken, 0.99)}, sys.stdout)
 
 

@@ -88,6 +88,11 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
     )
 
 
+def says_ready(log: Path) -> Callable[[], bool]:
+    """Whether a program of ours has written that it listens, where its port cannot be tried from here."""
+    return lambda: b"ready" in log.read_bytes()
+
+
 def accepts(port: int) -> Callable[[], bool]:
     """Whether something listens on that port of the loopback."""
 

@@ -1,18 +1,33 @@
 """The pure parts of the harness: statistics, what load generators write, the caller's codecs, the report."""
 
 import json
+import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.bench import machine, report
+from tests.bench import machine, objects, report
 from tests.bench.load import LoadError, read_h2load, read_wrk
 from tests.bench.machine import Machine
-from tests.bench.paced import ACK, DATA, HEADERS, PING, RST_STREAM, BadAnswerError, Http1, Http2, frame
+from tests.bench.paced import (
+    ACK,
+    DATA,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    BadAnswerError,
+    Http1,
+    Http2,
+    call_closed,
+    frame,
+)
 from tests.bench.process import resident_bytes
 from tests.bench.report import Measurement, Row
+from tests.bench.rows.payment import machine_seconds
 from tests.bench.spread import Spread, percentile
 
 WRK = """Running 3s test @ http://127.0.0.1:1/
@@ -109,6 +124,41 @@ def test_what_proc_says() -> None:
     assert resident_bytes("Name:\tx\nVmRSS:\t     12 kB\n") == 12288
     with pytest.raises(RuntimeError, match="has ended"):
         resident_bytes("Name:\tx\n", 7)
+
+
+def test_the_machines_busy_time() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert machine_seconds("cpu  1 2 3 400 500 4 5 600 0 0\ncpu0 9 9 9 9 9 9 9 9 9 9\n") == 15 / ticks
+    with pytest.raises(ValueError, match="found cpu0"):
+        machine_seconds("cpu0 1 2 3 4 5 6 7 8 0 0\n")
+
+
+def test_of_many_rules_the_last_alone_lets_the_caller_in() -> None:
+    made = objects.two_workloads(rules=250)
+    policies = [one for one in made if one["kind"] == "AuthorizationPolicy"]
+    names = [one["metadata"]["name"] for one in policies]
+    rules = [rule for one in policies for rule in one["spec"]["rules"]]
+    callers = [principal for rule in rules for principal in rule["from"][0]["source"]["principals"]]
+    assert names == sorted(names)
+    assert len(set(callers)) == 250
+    assert [caller for caller in callers if caller.endswith("/web")] == callers[-1:]
+
+
+def test_a_closed_loop_counts_every_answer_after_the_warm_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering = threading.Thread(target=answer_all, args=(listener,))
+        answering.start()
+        taken = call_closed("http1", "127.0.0.1", listener.getsockname()[1], 0.05)
+        answering.join(10)
+    assert taken
+    assert all(one > 0 for one in taken)
+
+
+def answer_all(listener: socket.socket) -> None:
+    connection = listener.accept()[0]
+    with connection:
+        while connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
 def test_a_row_a_peer_of_medians(tmp_path: Path) -> None:

@@ -5,16 +5,16 @@ same fields, into a file.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from google.protobuf import json_format
-from tests.bench import objects
+from tests.bench import credentials, objects
 from tests.bench.gates import Place
 from tests.bench.process import Measured, answers_ready, free_port, running
 
@@ -22,8 +22,6 @@ from hauberk.mesh.access_logs import FileLog
 from hauberk.mesh.tls import CURVES
 from hauberk.node.rules import INBOUND_PORT, OUTBOUND_PORT, UPSTREAM_MARK
 
-CALLER = f"spiffe://cluster.local/ns/{objects.NAMESPACE}/sa/web"
-CALLEE = f"spiffe://cluster.local/ns/{objects.NAMESPACE}/sa/ledger"
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ANY = "0.0.0.0"
@@ -31,10 +29,18 @@ ANY = "0.0.0.0"
 
 @dataclass(frozen=True)
 class Settings:
-    """How one Envoy is set up. `buffer_bytes`: of a connection, None for Envoy's own 1 MiB."""
+    """How one Envoy is set up."""
 
     access_log: bool = True
     buffer_bytes: int | None = None
+    """Of a connection; None for Envoy's own 1 MiB."""
+    requests_a_connection: int | None = None
+    """Between two proxies; None: without limit."""
+    workers: int = 1
+    hosts: int = 0
+    """Virtual hosts of one hop, as `objects.gateway` has them."""
+    rules: int = 1
+    """Of RBAC, as `objects.two_workloads` has them."""
 
 
 @contextmanager
@@ -45,36 +51,77 @@ def hop(
     port = free_port()
     tcp = protocol == "tcp"
     log = access_log(folder / "envoy-access.log", settings, tcp=tcp)
-    filter_ = tcp_proxy(log) if tcp else manager(log)
+    filters = [tcp_proxy(log)] if tcp else [manager(log, settings)]
     upstream = cluster("127.0.0.1", backend_port, settings, http2=protocol == "grpc")
-    with start(folder, "envoy", listener("127.0.0.1", port, filter_, settings), upstream) as pid:
+    listening = listener("127.0.0.1", port, filters, settings)
+    with start(folder, "envoy", listening, upstream, settings) as pid:
         yield Measured((pid,), port)
 
 
 @contextmanager
 def two_hops(
-    folder: Path, web: Place, ledger: Place, *, http2: bool, settings: Settings = Settings()
+    folder: Path,
+    web: Place,
+    ledger: Place,
+    *,
+    protocol: str = "http",
+    http2: bool = False,
+    settings: Settings = Settings(),
 ) -> Iterator[Measured]:
-    """`http2`: between the two. The counts are of both processes together."""
+    """`protocol` as in `hop`; `http2`: between the two. The counts are of both processes together."""
     certificates(folder)
-    protocol = "h2" if http2 else "http/1.1"
-    inbound = listener(
-        ANY, INBOUND_PORT, manager(access_log(folder / "in.log", settings), rbac=True), settings
-    )
-    inbound["transparent"] = True
-    inbound["listener_filters"] = [original_source()]
-    inbound["filter_chains"][0]["transport_socket"] = server_tls(folder, protocol)
-    outbound = listener(ANY, OUTBOUND_PORT, manager(access_log(folder / "out.log", settings)), settings)
+    out_log = access_log(folder / "out.log", settings, tcp=protocol == "tcp")
+    outbound_filters = [tcp_proxy(out_log)] if protocol == "tcp" else [manager(out_log, settings)]
+    outbound = listener(ANY, OUTBOUND_PORT, outbound_filters, settings)
     outbound["transparent"] = True
-    between = cluster(objects.LEDGER, objects.PROGRAM_PORT, settings, http2=http2)
-    between["transport_socket"] = client_tls(folder, protocol)
+    spoken = alpn(protocol, http2)
+    between = cluster(objects.LEDGER, objects.PROGRAM_PORT, settings, http2=spoken == "h2")
+    between["transport_socket"] = client_tls(folder, spoken)
     between["upstream_bind_config"] = source_address(objects.WEB)
-    program = cluster(objects.LEDGER, objects.PROGRAM_PORT, settings)
+    if settings.requests_a_connection is not None:
+        options = between["typed_extension_protocol_options"][HTTP_OPTIONS]
+        options["common_http_protocol_options"] = {
+            "max_requests_per_connection": settings.requests_a_connection
+        }
     with (
-        start(folder, "inbound", inbound, program, ledger.in_gate) as far,
-        start(folder, "outbound", outbound, between, web.in_gate) as near,
+        inbound(folder, ledger, protocol, spoken, settings) as far,
+        start(folder, "outbound", outbound, between, settings, web.in_gate) as near,
     ):
         yield Measured((near, far), 80, objects.LEDGER_SERVICE, web.in_pod)
+
+
+@contextmanager
+def far_hop(
+    folder: Path, web: Place, ledger: Place, *, settings: Settings = Settings()
+) -> Iterator[Measured]:
+    """The inbound one of two hops, to be called from `web`'s gate with the certificate in `folder`."""
+    certificates(folder)
+    with inbound(folder, ledger, "http", alpn("http", http2=False), settings) as far:
+        yield Measured((far,), objects.PROGRAM_PORT, objects.LEDGER, web.in_gate)
+
+
+@contextmanager
+def inbound(folder: Path, ledger: Place, protocol: str, spoken: str, settings: Settings) -> Iterator[int]:
+    in_log = access_log(folder / "in.log", settings, tcp=protocol == "tcp")
+    filters = (
+        [allow_caller("network", settings), tcp_proxy(in_log)]
+        if protocol == "tcp"
+        else [manager(in_log, settings, rbac=True)]
+    )
+    listening = listener(ANY, INBOUND_PORT, filters, settings)
+    listening["transparent"] = True
+    listening["listener_filters"] = [original_source()]
+    listening["filter_chains"][0]["transport_socket"] = server_tls(folder, spoken)
+    program = cluster(objects.LEDGER, objects.PROGRAM_PORT, settings, http2=protocol == "grpc")
+    with start(folder, "inbound", listening, program, settings, ledger.in_gate) as far:
+        yield far
+
+
+def alpn(protocol: str, http2: bool) -> str:
+    """What two Envoys speak between them."""
+    if protocol == "tcp":
+        return "istio"
+    return "h2" if http2 or protocol == "grpc" else "http/1.1"
 
 
 @contextmanager
@@ -83,6 +130,7 @@ def start(
     name: str,
     listening: dict[str, Any],
     upstream: dict[str, Any],
+    settings: Settings,
     prefix: tuple[str, ...] = (),
 ) -> Iterator[int]:
     file, admin = folder / f"{name}.json", folder / f"{name}.sock"
@@ -92,30 +140,28 @@ def start(
     }
     file.write_text(json.dumps(content))
     command = [
-        *prefix, str(Path(sys.executable).parent / "envoy"), "-c", str(file), "--concurrency", "1",
-        "--disable-hot-restart", "--log-level", "warn",
+        *prefix, str(Path(sys.executable).parent / "envoy"), "-c", str(file),
+        "--concurrency", str(settings.workers), "--disable-hot-restart", "--log-level", "warn",
     ]  # fmt: skip
     with running(command, answers_ready(admin), folder / f"{name}.out") as pid:
         yield pid
 
 
-def listener(host: str, port: int, filter_: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def listener(host: str, port: int, filters: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": "in",
         "address": address(host, port),
-        "filter_chains": [{"filters": [filter_]}],
+        "filter_chains": [{"filters": filters}],
     }
     if settings.buffer_bytes is not None:
         made["per_connection_buffer_limit_bytes"] = settings.buffer_bytes
     return made
 
 
-def manager(log: list[dict[str, Any]], rbac: bool = False) -> dict[str, Any]:
-    host = {
-        "name": "all",
-        "domains": ["*"],
-        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}],
-    }
+def manager(log: list[dict[str, Any]], settings: Settings, rbac: bool = False) -> dict[str, Any]:
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]
+    names = {f"h{number}": f"h{number}.example" for number in range(settings.hosts)} or {"all": "*"}
+    hosts = [{"name": name, "domains": [domain], "routes": routes} for name, domain in names.items()]
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
@@ -125,25 +171,33 @@ def manager(log: list[dict[str, Any]], rbac: bool = False) -> dict[str, Any]:
         "typed_config": {
             "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "http",
-            "route_config": {"virtual_hosts": [host]},
-            "http_filters": [allow_caller(), router] if rbac else [router],
+            "route_config": {"virtual_hosts": hosts},
+            "http_filters": [allow_caller("http", settings), router] if rbac else [router],
             "access_log": log,
         },
     }
 
 
-def allow_caller() -> dict[str, Any]:
-    policy = {
-        "permissions": [{"any": True}],
-        "principals": [{"authenticated": {"principal_name": {"exact": CALLER}}}],
+def allow_caller(kind: str, settings: Settings) -> dict[str, Any]:
+    """RBAC, `kind` `http` or `network`. Envoy looks at policies in the order of their names; `web` is last."""
+    policies = {
+        f"rule-{number:05}": {
+            "permissions": [{"any": True}],
+            "principals": [{"authenticated": {"principal_name": {"exact": identity(account)}}}],
+        }
+        for number, account in enumerate(objects.allowed(settings.rules))
     }
-    return {
-        "name": "envoy.filters.http.rbac",
-        "typed_config": {
-            "@type": f"{EXTENSIONS}.filters.http.rbac.v3.RBAC",
-            "rules": {"action": "ALLOW", "policies": {"caller": policy}},
-        },
+    made = {
+        "@type": f"{EXTENSIONS}.filters.{kind}.rbac.v3.RBAC",
+        "rules": {"action": "ALLOW", "policies": policies},
     }
+    if kind == "network":
+        made["stat_prefix"] = "rbac"
+    return {"name": f"envoy.filters.{kind}.rbac", "typed_config": made}
+
+
+def identity(account: str) -> str:
+    return f"spiffe://cluster.local/ns/{objects.NAMESPACE}/sa/{account}"
 
 
 def tcp_proxy(log: list[dict[str, Any]]) -> dict[str, Any]:
@@ -220,7 +274,7 @@ def server_tls(folder: Path, protocol: str) -> dict[str, Any]:
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": tls_context(folder, "ledger", CALLER, protocol),
+            "common_tls_context": tls_context(folder, "ledger", identity("web"), protocol),
             "require_client_certificate": True,
             "disable_stateless_session_resumption": True,
             "disable_stateful_session_resumption": True,
@@ -233,7 +287,7 @@ def client_tls(folder: Path, protocol: str) -> dict[str, Any]:
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext",
-            "common_tls_context": tls_context(folder, "web", CALLEE, protocol),
+            "common_tls_context": tls_context(folder, "web", identity("ledger"), protocol),
             "max_session_keys": 0,
         },
     }
@@ -260,13 +314,8 @@ def tls_context(folder: Path, own: str, peer: str, protocol: str) -> dict[str, A
 
 
 def certificates(folder: Path) -> None:
-    """An authority and one P-256 certificate with a SPIFFE ID for each side."""
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    authority = ["-x509", "-subj", "/CN=bench", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.pem"]
-    subprocess.run(["openssl", "req", *authority, *curve], check=True, capture_output=True)
-    for name, identity in (("web", CALLER), ("ledger", CALLEE)):
-        leaf = ["-x509", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-subj", f"/CN={name}"]
-        names = ["-addext", f"subjectAltName=URI:{identity}", "-addext", "basicConstraints=CA:FALSE"]
-        names += ["-addext", "keyUsage=critical,digitalSignature"]
-        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
-        subprocess.run(["openssl", "req", *leaf, *curve, *names, *files], check=True, capture_output=True)
+    """Of an authority like ours: a leaf and an intermediate for each side."""
+    with TemporaryDirectory() as state:
+        source = credentials.authority(Path(state))
+        for account in ("web", "ledger"):
+            credentials.write(source, objects.NAMESPACE, account, folder)

@@ -24,14 +24,23 @@ def build() -> None:
 
 @contextmanager
 def hop(
-    folder: Path, backend_port: int, *, protocol: str = "http", access_log: bool = True
+    folder: Path,
+    backend_port: int,
+    *,
+    protocol: str = "http",
+    access_log: bool = True,
+    hosts: int = 0,
+    workers: int = 1,
 ) -> Iterator[Measured]:
-    """A gateway. `protocol` is what the program behind it speaks: `http`, `grpc` or `tcp`."""
+    """A gateway.
+
+    `protocol` is what the program behind it speaks: `http`, `grpc` or `tcp`; `hosts` as `objects.gateway`.
+    """
     port = free_port()
     run = folder / "front"
     run.mkdir()
-    told = objects.gateway(port, backend_port, protocol)
-    bootstrap = write_bootstrap(run, "router", "front", "127.0.0.1", {})
+    told = objects.gateway(port, backend_port, protocol, hosts=hosts)
+    bootstrap = write_bootstrap(run, "router", "front", "127.0.0.1", {"workers": workers})
     command = [str(PROXY), "--bootstrap", str(bootstrap)]
     with (
         control_plane(folder, told, {"front": run}, access_log),
@@ -42,16 +51,27 @@ def hop(
 
 @contextmanager
 def two_hops(
-    folder: Path, web: Place, ledger: Place, *, http2: bool, access_log: bool = True
+    folder: Path, web: Place, ledger: Place, *, told: list[objects.Object], access_log: bool = True
 ) -> Iterator[Measured]:
-    """Two sidecars in their gates, launched as the node launches them. `http2`: between the two."""
+    """Two sidecars in their gates, launched as the node launches them, for `told` (`objects.two_workloads`)."""
     runs = {name: folder / name for name in ("web", "ledger")}
     with (
-        control_plane(folder, objects.two_workloads(http2), runs, access_log),
+        control_plane(folder, told, runs, access_log),
         sidecar(folder, runs["ledger"], "ledger", ledger) as far,
         sidecar(folder, runs["web"], "web", web) as near,
     ):
         yield Measured((near, far), 80, objects.LEDGER_SERVICE, web.in_pod)
+
+
+@contextmanager
+def far_hop(folder: Path, web: Place, ledger: Place, *, told: list[objects.Object]) -> Iterator[Measured]:
+    """The inbound one of two hops, to be called from `web`'s gate with the certificate in `folder`."""
+    runs = {"ledger": folder / "ledger"}
+    with (
+        control_plane(folder, told, runs, access_log=True, callers=("web",)),
+        sidecar(folder, runs["ledger"], "ledger", ledger) as far,
+    ):
+        yield Measured((far,), objects.PROGRAM_PORT, objects.LEDGER, web.in_gate)
 
 
 @contextmanager
@@ -70,9 +90,13 @@ def sidecar(folder: Path, run: Path, name: str, place: Place) -> Iterator[int]:
 
 @contextmanager
 def control_plane(
-    folder: Path, told: list[objects.Object], runs: dict[str, Path], access_log: bool
+    folder: Path,
+    told: list[objects.Object],
+    runs: dict[str, Path],
+    access_log: bool,
+    callers: tuple[str, ...] = (),
 ) -> Iterator[None]:
-    """Serves each proxy at `xds.sock` in its own folder."""
+    """Serves each proxy at `xds.sock` in its own folder. The certificates of `callers` lie in `folder`."""
     for run in runs.values():
         run.mkdir(exist_ok=True)
     proxies = [
@@ -81,7 +105,8 @@ def control_plane(
     ]
     plan = folder / "plan.json"
     objects_told = told if access_log else [*told, objects.NO_ACCESS_LOG]
-    plan.write_text(json.dumps({"objects": objects_told, "proxies": proxies}))
+    called = [{"folder": str(folder), "namespace": objects.NAMESPACE, "account": name} for name in callers]
+    plan.write_text(json.dumps({"objects": objects_told, "proxies": proxies, "callers": called}))
     command = [sys.executable, "-m", "tests.bench.discovery", str(plan)]
 
     def ready() -> bool:

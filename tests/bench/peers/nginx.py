@@ -24,20 +24,25 @@ LOG = (
 def backend(folder: Path, *, http2: bool = False) -> Iterator[Measured]:
     """Answers every request with 200 and 128 bytes, but `/stream` with `STREAM_BYTES` zeros."""
     port = free_port()
-    stream = folder / "stream"
-    with stream.open("wb") as file:
-        file.truncate(STREAM_BYTES)
     name = "backend2" if http2 else "backend"
     listen = f"127.0.0.1:{port}{' http2' if http2 else ''}"
-    written = configuration(folder, name, listen, ANSWER, more=f"location = /stream {{ alias {stream}; }}")
+    written = configuration(folder, name, listen, ANSWER, more=stream(folder))
     with running(command(written), accepts(port), folder / f"{name}.log"):
         yield Measured((), port)
+
+
+def stream(folder: Path) -> str:
+    """The location of a file without blocks: reading it costs the server no disk."""
+    file = folder / "stream"
+    with file.open("wb") as made:
+        made.truncate(STREAM_BYTES)
+    return f"location = /stream {{ alias {file}; }}"
 
 
 @contextmanager
 def program(folder: Path, address: str, port: int, prefix: Sequence[str]) -> Iterator[Measured]:
     """The same server in a pod, at the pod's own address. `prefix` is what a command begins with to run there."""
-    file = configuration(folder, "program", f"{address}:{port}", ANSWER)
+    file = configuration(folder, "program", f"{address}:{port}", ANSWER, more=stream(folder))
     pid_file = folder / "program.pid"
     with running([*prefix, *command(file)], pid_file.exists, folder / "program.log"):
         yield Measured((), port, address, tuple(prefix))

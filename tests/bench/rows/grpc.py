@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.bench import objects
+from tests.bench.gates import Place
 from tests.bench.peers import envoy, haproxy, hauberk, nginx
-from tests.bench.process import Measured, accepts, free_port, running
+from tests.bench.process import Measured, accepts, free_port, running, says_ready
 from tests.bench.progress import Progress
 from tests.bench.report import OURS, Measurement
 from tests.bench.rows.hops import Subject, measure, measurements
@@ -18,9 +20,19 @@ from tests.bench.settings import Settings
 @contextmanager
 def backend(folder: Path) -> Iterator[Measured]:
     port = free_port()
-    command = [sys.executable, "-m", "tests.bench.grpc_server", str(port)]
+    command = [sys.executable, "-m", "tests.bench.grpc_server", "127.0.0.1", str(port)]
     with running(command, accepts(port), folder / "grpc.log"):
         yield Measured((), port)
+
+
+@contextmanager
+def program(folder: Path, place: Place) -> Iterator[Measured]:
+    """The same server in a pod, at the pod's own address."""
+    host, port = str(place.network.address), objects.PROGRAM_PORT
+    command = [*place.in_pod, sys.executable, "-m", "tests.bench.grpc_server", host, str(port)]
+    log = folder / "grpc.log"
+    with running(command, says_ready(log), log):
+        yield Measured((), port, host, place.in_pod)
 
 
 def grpc_hop(settings: Settings, progress: Progress) -> list[Measurement]:

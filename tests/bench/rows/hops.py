@@ -21,11 +21,14 @@ Subject = Callable[[Path], AbstractContextManager[Measured]]
 
 @dataclass(frozen=True)
 class Sample:
-    """One subject in one round. `direct` is the same load without a proxy, in the same round."""
+    """One subject in one round. `direct` and `direct_alone` are the same loads without a proxy, in the same round."""
 
     saturated: Saturated
     paced: Paced
     direct: Paced
+    alone: Paced
+    """On one connection."""
+    direct_alone: Paced
 
 
 Results = Mapping[str, Sequence[Sample]]
@@ -77,15 +80,18 @@ def measure(
     found: dict[str, list[Sample]] = {subject: [] for subject in subjects}
     for number in range(1, settings.rounds + 1):
         without = load.pace(protocol, direct, settings.rate, settings.seconds)
+        without_alone = load.pace_alone(protocol, direct, settings.seconds)
         progress.say(f"{name} {number}/{settings.rounds} direct: p50 {without.p50:.0f} us")
         for subject, start in subjects.items():
             with TemporaryDirectory() as folder, start(Path(folder)) as measured:
                 saturated = load.saturate(protocol, measured, settings.seconds)
                 paced = load.pace(protocol, measured, settings.rate, settings.seconds)
-            found[subject].append(Sample(saturated, paced, without))
+                alone = load.pace_alone(protocol, measured, settings.seconds)
+            found[subject].append(Sample(saturated, paced, without, alone, without_alone))
             progress.say(
                 f"{name} {number}/{settings.rounds} {subject}: {saturated.cpu_microseconds:.1f} us CPU/request, "
-                f"{saturated.rate:.0f} requests/s, p50 {paced.p50:.0f} us, p99 {paced.p99:.0f} us"
+                f"{saturated.rate:.0f} requests/s, p50 {paced.p50:.0f} us, p99 {paced.p99:.0f} us, "
+                f"alone p50 {alone.p50:.0f} us"
             )
     return found
 
@@ -102,4 +108,6 @@ def measurements(name: str, results: Results, notes: Sequence[str] = ()) -> list
         of("_p99", "us", lambda one: one.paced.p99),
         of("_added_p50", "us", lambda one: one.paced.p50 - one.direct.p50),
         of("_added_p99", "us", lambda one: one.paced.p99 - one.direct.p99),
+        of("_alone_p50", "us", lambda one: one.alone.p50),
+        of("_alone_added_p50", "us", lambda one: one.alone.p50 - one.direct_alone.p50),
     ]

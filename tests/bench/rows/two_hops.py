@@ -11,11 +11,12 @@ from tests.bench.gates import two_places
 from tests.bench.peers import envoy, hauberk, nginx
 from tests.bench.progress import Progress
 from tests.bench.report import OURS, Measurement
+from tests.bench.rows import grpc
 from tests.bench.rows.hops import Results, Sample, Subject, measure, measurements
 from tests.bench.settings import Settings
 
-PROTOCOLS = {"HTTP/2": True, "HTTP/1.1": False}
-"""What the two proxies may speak between them: HTTP/2?"""
+PROTOCOLS = {"HTTP/2": objects.HTTP2, "HTTP/1.1": None}
+"""What the two proxies may speak between them."""
 
 
 def http1_mtls_two_hop(settings: Settings, progress: Progress, *, logged: bool = True) -> list[Measurement]:
@@ -30,12 +31,17 @@ def http1_mtls_two_hop(settings: Settings, progress: Progress, *, logged: bool =
         nginx.program(Path(folder), objects.LEDGER, objects.PROGRAM_PORT, ledger.in_pod) as program,
     ):
         subjects: dict[str, Subject] = {}
-        for protocol, http2 in PROTOCOLS.items():
+        for protocol, pool in PROTOCOLS.items():
+            told = objects.two_workloads(pool=pool)
             subjects[f"{OURS} {protocol}"] = partial(
-                hauberk.two_hops, web=web, ledger=ledger, http2=http2, access_log=logged
+                hauberk.two_hops, web=web, ledger=ledger, told=told, access_log=logged
             )
             subjects[f"envoy {protocol}"] = partial(
-                envoy.two_hops, web=web, ledger=ledger, http2=http2, settings=envoy.Settings(logged)
+                envoy.two_hops,
+                web=web,
+                ledger=ledger,
+                http2=pool is not None,
+                settings=envoy.Settings(logged),
             )
         results = measure(name, subjects, program, "http1", settings, progress)
     chosen: dict[str, list[Sample]] = {}
@@ -46,6 +52,23 @@ def http1_mtls_two_hop(settings: Settings, progress: Progress, *, logged: bool =
         tried = ", ".join(f"{one} {cpu(results, one):.1f}" for one in results if one.startswith(side))
         notes.append(f"{better} between the proxies is the better one for {side} (CPU us/request: {tried})")
     return measurements(name, chosen, notes)
+
+
+def grpc_mtls_two_hop(settings: Settings, progress: Progress) -> list[Measurement]:
+    """Unary calls, HTTP/2 all the way: gRPC has no other."""
+    with (
+        TemporaryDirectory() as folder,
+        two_places() as (web, ledger),
+        grpc.program(Path(folder), ledger) as program,
+    ):
+        told = objects.two_workloads("grpc")
+        subjects: dict[str, Subject] = {
+            OURS: partial(hauberk.two_hops, web=web, ledger=ledger, told=told),
+            "envoy": partial(envoy.two_hops, web=web, ledger=ledger, protocol="grpc"),
+        }
+        results = measure("grpc_mtls_two_hop", subjects, program, "grpc", settings, progress)
+    note = "the server, grpcio in Python, is what limits the rate: compare CPU time and latency"
+    return measurements("grpc_mtls_two_hop", results, [note])
 
 
 def http1_mtls_two_hop_unlogged(settings: Settings, progress: Progress) -> list[Measurement]:
