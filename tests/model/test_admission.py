@@ -115,6 +115,15 @@ spec:
   extensionProviders:
   - {name: a, envoyHttpAls: {service: a.b.svc, port: 90}}
   - {name: b, envoyFileAccessLog: {logFormat: {text: "x"}}}
+  - {name: c, envoyExtAuthzGrpc: {service: c.b.svc, port: 90, timeout: 1s, statusOnError: "503"}}
+  - name: d
+    envoyExtAuthzHttp:
+      service: d.b.svc
+      port: 80
+      pathPrefix: /check
+      includeRequestHeadersInCheck: [x-*]
+      includeAdditionalHeadersInCheck: {x-a: b}
+      includeRequestBodyInCheck: {maxRequestBytes: 100}
 """
 HTTP_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -312,6 +321,21 @@ def test_right_objects_are_accepted(text: str) -> None:
         (MESH_CONFIG, "name: b", "name: a", "spec.extensionProviders[1].name"),
         (MESH_CONFIG, "name: b", "name: envoy", "spec.extensionProviders[1].name"),
         (MESH_CONFIG, "envoyHttpAls: {service: a.b.svc, port: 90}", "", "spec.extensionProviders[0]"),
+        (MESH_CONFIG, "timeout: 1s", "timeout: 0s", "spec.extensionProviders[2].envoyExtAuthzGrpc.timeout"),
+        (MESH_CONFIG, '"503"', '"418"', "spec.extensionProviders[2].envoyExtAuthzGrpc.statusOnError"),
+        (MESH_CONFIG, "/check", "check", "spec.extensionProviders[3].envoyExtAuthzHttp.pathPrefix"),
+        (
+            MESH_CONFIG,
+            "[x-*]",
+            "['x:y']",
+            "spec.extensionProviders[3].envoyExtAuthzHttp.includeRequestHeadersInCheck[0]",
+        ),
+        (
+            MESH_CONFIG,
+            "{x-a: b}",
+            '{x-a: "b\\n"}',
+            "spec.extensionProviders[3].envoyExtAuthzHttp.includeAdditionalHeadersInCheck[x-a]",
+        ),
         (MESH_CONFIG, 'text: "x"', "", "spec.extensionProviders[1].envoyFileAccessLog.logFormat"),
         (HTTP_ROUTE, "value: /a", "value: a", "spec.rules[0].matches[0].path.value"),
         (HTTP_ROUTE, "PathPrefix", "Exact", "spec.rules[0].filters[0].path.type"),

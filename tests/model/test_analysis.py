@@ -161,6 +161,16 @@ def telemetry(spec: str) -> str:
     return f"{config}\n---\n{other('Telemetry', spec, api='telemetry.istio.io/v1')}"
 
 
+def custom(provider: str, authorizer: str) -> str:
+    """A CUSTOM policy of one authorizer, and the MeshConfig with another."""
+    head = "apiVersion: hauberk.io/v1\nkind: MeshConfig\nmetadata: {name: default}\n"
+    config = f"{head}spec: {{extensionProviders: [{{name: asker, {authorizer}}}]}}"
+    spec = f"{{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}"
+    return f"{config}\n---\n{other('AuthorizationPolicy', spec, api='security.istio.io/v1')}"
+
+
+OVER_GRPC = "envoyExtAuthzGrpc: {service: rpc.bank.svc, port: 9000}"
+OVER_HTTP = "envoyExtAuthzHttp: {service: web.bank.svc, port: 80}"
 UNLOGGED = other("Telemetry", "{accessLogging: [{disabled: true}]}", api="telemetry.istio.io/v1")
 TO_WEB = "{destination: {host: web}}"
 SECURITY = "security.istio.io/v1"
@@ -375,6 +385,9 @@ CASES = [
         telemetry("{}").replace("rpc.bank.svc, port: 9000", "web.bank.svc, port: 80"),
         telemetry("{}"),
     ),
+    ("HBK0702", custom("nobody", OVER_GRPC), custom("asker", OVER_GRPC)),
+    ("HBK0705", custom("asker", OVER_GRPC.replace("rpc.bank.svc, port: 9000", "web.bank.svc, port: 80")), ""),
+    ("HBK0707", custom("asker", OVER_HTTP).replace("web.bank.svc, port: 80", "db.bank.svc, port: 5432"), ""),
     ("HBK0706", telemetry("metrics: [{providers: [{name: prometheus}]}]"), telemetry("{}")),
     ("HBK0603", FOREIGN, FOREIGN + "\n---\n" + GRANT),
     ("HBK0604", f"{SECURE}\n---\n{CERTIFICATE}", f"{SECURE}\n---\n{CERTIFICATE}\n---\n{SECRET_GRANT}"),

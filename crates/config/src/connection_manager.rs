@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::access_log::AccessLog;
+use crate::external_authorization::ExternalAuthorization;
 use crate::fault::{Fault, Fraction};
 use crate::jwt::JwtAuthentication;
 use crate::rbac::RbacFilter;
@@ -77,6 +78,7 @@ pub struct HttpFilter {
 pub enum HttpFilterKind {
     Jwt(Arc<JwtAuthentication>),
     Rbac(RbacFilter),
+    ExternalAuthorization(Arc<ExternalAuthorization>),
     Fault(Fault),
     /// Acts only where a route or virtual host has a policy.
     Cors,

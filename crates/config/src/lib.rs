@@ -11,6 +11,7 @@
 //! | [`fault`] | delays and aborts; [`Fraction`](fault::Fraction), a share of calls |
 //! | [`rbac`] | permissions and principals |
 //! | [`jwt`] | tokens of end users: providers, their keys, what a request must have |
+//! | [`external_authorization`] | authorizers outside the proxy: who is asked, about what, and what an answer may do |
 //! | [`cluster`] | clusters: discovery, balancing, limits, outlier detection, upstream HTTP, transport by endpoint |
 //! | [`endpoint`] | localities, endpoints, their health, labels and workload |
 //! | [`tls`] | TLS contexts of both sides; secrets by name |
@@ -25,6 +26,7 @@ pub mod cluster;
 pub mod connection_manager;
 pub mod dns;
 pub mod endpoint;
+pub mod external_authorization;
 pub mod fault;
 pub mod jwt;
 pub mod listener;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::access_log::AccessLog;
 use crate::connection_manager::ConnectionManager;
 use crate::dns::DnsTable;
+use crate::external_authorization::ExternalAuthorization;
 use crate::matcher::PrefixRange;
 use crate::rbac::RbacFilter;
 use crate::tls::DownstreamTransport;
@@ -111,6 +112,8 @@ pub struct FilterChain {
     pub transport_timeout: Option<Duration>,
     /// Asked in order before the terminal filter.
     pub rbac: Vec<RbacFilter>,
+    /// Asked in order about what RBAC lets through.
+    pub external_authorizations: Vec<Arc<ExternalAuthorization>>,
     pub terminal: TerminalFilter,
 }
 

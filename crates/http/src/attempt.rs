@@ -106,7 +106,7 @@ pub async fn forward(
     let hash = HashKey::of(&forward.hash_policy, &request, from, destination);
     let (tells_attempts, answers_attempts) = matched.tells_attempts();
     let (parts, body) = request.into_parts();
-    let upload = Upload::new(body, retry.is_some());
+    let upload = Upload::new(body, std::mem::take(&mut call.early), retry.is_some());
     call.upload = Some(Rc::clone(&upload));
     if wish.is_none() {
         let original = mirror::Original {

@@ -36,7 +36,10 @@ struct UploadState {
     /// Frames so far; empty once they are too many.
     kept: Vec<Piece>,
     kept_bytes: usize,
-    replayable: bool,
+    /// Keep what is read.
+    keep: bool,
+    /// Something was read and not kept.
+    lost: bool,
     attempt: u32,
     bytes: u64,
     ended_at: Option<Instant>,
@@ -78,17 +81,18 @@ impl UploadState {
 }
 
 impl Upload {
-    /// `keep`: the request may be sent again.
-    pub fn new(incoming: Incoming, keep: bool) -> Rc<Self> {
+    /// `early` is what was read of it already; `keep`: the request may be sent again.
+    pub fn new(incoming: Incoming, early: Early, keep: bool) -> Rc<Self> {
         Rc::new(Self {
             state: RefCell::new(UploadState {
                 ended_at: incoming.is_end_stream().then(Instant::now),
                 incoming,
-                kept: Vec::new(),
-                kept_bytes: 0,
-                replayable: keep,
+                bytes: early.bytes as u64,
+                kept_bytes: early.bytes,
+                kept: early.pieces,
+                keep,
+                lost: false,
                 attempt: 0,
-                bytes: 0,
                 copies: Vec::new(),
             }),
         })
@@ -97,18 +101,26 @@ impl Upload {
     /// A body that gets what is read from now on; it fails if it lags too far behind.
     pub fn copy(&self) -> RequestBody {
         let mut state = self.state.borrow_mut();
-        if state.incoming.is_end_stream() {
+        if state.kept.is_empty() && state.incoming.is_end_stream() {
             return RequestBody(Kind::Empty);
         }
-        let (sender, pieces) = mpsc::channel(MOST_BEHIND);
-        state.copies.push(sender);
+        let (sender, pieces) = mpsc::channel(MOST_BEHIND + state.kept.len() + 1);
+        for piece in &state.kept {
+            // There is room for all of them.
+            sender.try_send(Some(piece.clone())).ok();
+        }
+        if state.incoming.is_end_stream() {
+            sender.try_send(None).ok();
+        } else {
+            state.copies.push(sender);
+        }
         RequestBody(Kind::Copy(pieces))
     }
 
     /// The body for one more attempt; earlier ones get no more of it. `None`: part of it is gone.
     pub fn attempt(self: &Rc<Self>) -> Option<RequestBody> {
         let mut state = self.state.borrow_mut();
-        if !state.replayable && state.bytes > 0 {
+        if state.lost {
             return None;
         }
         state.attempt += 1;
@@ -121,8 +133,7 @@ impl Upload {
 
     /// Whether another attempt would get all of it.
     pub fn replayable(&self) -> bool {
-        let state = self.state.borrow();
-        state.replayable || state.bytes == 0
+        !self.state.borrow().lost
     }
 
     pub fn bytes(&self) -> u64 {
@@ -134,11 +145,72 @@ impl Upload {
     }
 }
 
+/// What a filter has read of a request's body before the request goes on: it goes on first.
+#[derive(Default)]
+pub struct Early {
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+impl Early {
+    /// Reads on until there are more than `most` bytes, or all.
+    ///
+    /// # Errors
+    /// The caller's connection broke, or it does not speak HTTP.
+    pub async fn read(&mut self, incoming: &mut Incoming, most: usize) -> Result<(), BodyError> {
+        while self.bytes <= most && !incoming.is_end_stream() {
+            let frame =
+                std::future::poll_fn(|context| Pin::new(&mut *incoming).poll_frame(context));
+            let Some(frame) = frame.await else {
+                return Ok(());
+            };
+            let frame = frame?;
+            self.bytes += frame.data_ref().map_or(0, Bytes::len);
+            self.pieces.extend(Piece::of(&frame));
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first bytes, `most` of them.
+    pub fn first(&self, most: usize) -> Bytes {
+        let mut all = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Data(data) => Some(data),
+            Piece::Trailers(_) => None,
+        });
+        let first = all.next().cloned().unwrap_or_default();
+        if first.len() == self.bytes {
+            return first.slice(..self.bytes.min(most));
+        }
+        let mut joined = first.to_vec();
+        for data in all {
+            joined.extend_from_slice(data);
+        }
+        joined.truncate(most);
+        joined.into()
+    }
+}
+
 /// What goes to an endpoint.
 pub struct RequestBody(Kind);
 
+impl RequestBody {
+    /// A body that the proxy has whole.
+    pub fn full(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            Self(Kind::Empty)
+        } else {
+            Self(Kind::Full(Some(bytes)))
+        }
+    }
+}
+
 enum Kind {
     Empty,
+    Full(Option<Bytes>),
     Upload {
         upload: Rc<Upload>,
         attempt: u32,
@@ -169,6 +241,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (upload, attempt, next) = match &mut self.0 {
             Kind::Empty => return Poll::Ready(None),
+            Kind::Full(bytes) => return Poll::Ready(bytes.take().map(|all| Ok(Frame::data(all)))),
             Kind::Copy(pieces) => {
                 return Poll::Ready(match ready!(pieces.poll_recv(context)) {
                     Some(Some(piece)) => Some(Ok(piece.frame())),
@@ -209,14 +282,14 @@ impl Body for RequestBody {
                         .copies
                         .retain(|copy| copy.try_send(piece.clone()).is_ok());
                 }
-                if state.replayable {
-                    if state.kept_bytes + length > MOST_KEPT {
-                        state.replayable = false;
-                        state.kept = Vec::new();
-                    } else {
+                if !state.lost {
+                    if state.keep && state.kept_bytes + length <= MOST_KEPT {
                         state.kept_bytes += length;
                         state.kept.extend(Piece::of(&frame));
                         *next += 1;
+                    } else if length > 0 {
+                        state.lost = true;
+                        state.kept = Vec::new();
                     }
                 }
                 if state.incoming.is_end_stream() {
@@ -230,6 +303,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_none(),
             Kind::Copy(_) => false,
             Kind::Upload { upload, next, .. } => {
                 let state = upload.state.borrow();
@@ -241,6 +315,9 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Kind::Copy(_) => SizeHint::default(),
             Kind::Upload { upload, .. } => {
                 let state = upload.state.borrow();
@@ -283,6 +360,11 @@ impl ResponseBody {
             lease: None,
             limits: None,
         }
+    }
+
+    /// Other bytes than were meant first, of an answer of our own.
+    pub fn replace(&mut self, bytes: Bytes) {
+        self.content = Content::Full(Some(bytes).filter(|bytes| !bytes.is_empty()));
     }
 
     pub fn upstream(

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
 use crate::access_log;
-use crate::body::Upload;
+use crate::body::{Early, Upload};
 use crate::connection::Connection;
 use crate::ended::{Ended, text};
 use crate::pool::Pool;
@@ -44,6 +44,12 @@ pub struct Call {
     pub decision: Decision,
     /// The AUDIT policy that matched.
     pub audited: Option<Arc<str>>,
+    /// The authorizer that was asked.
+    pub authorizer: Option<Arc<str>>,
+    /// What filters have read of the request's body.
+    pub early: Early,
+    /// A filter changed what the route was found by.
+    pub reroute: bool,
     /// What verified tokens say.
     pub metadata: Option<Metadata>,
     pub route: Arc<str>,
@@ -82,6 +88,9 @@ impl Call {
             flags: Flags::default(),
             decision: Decision::allowed(),
             audited: None,
+            authorizer: None,
+            early: Early::default(),
+            reroute: false,
             metadata: None,
             route: Arc::from(""),
             cluster: None,
@@ -118,6 +127,7 @@ impl Call {
         let policy = self.connection.policy(&self.decision);
         record::Policy {
             audit: self.audited.clone().or(policy.audit.clone()),
+            authorizer: self.authorizer.clone(),
             ..policy
         }
     }

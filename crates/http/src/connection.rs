@@ -9,7 +9,7 @@ use std::time::Duration;
 use hauberk_config::endpoint::Workload;
 use hauberk_config::listener::{Direction, TerminalFilter, Traffic};
 use hauberk_telemetry::edge::{Edge, Ends, Peer};
-use hauberk_telemetry::flags::Flags;
+use hauberk_telemetry::flags::{Flag, Flags};
 use hauberk_telemetry::metrics::{AuditKey, ConnectionKey};
 use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
 use hauberk_telemetry::timestamp::Timestamp;
@@ -40,6 +40,8 @@ pub struct Connection {
     audited: RefCell<Option<Arc<str>>>,
     /// What this connection settles of the chain's HTTP policies, for as long as the chain stays.
     settled: RefCell<Vec<(*const Access, Rc<Settled>)>>,
+    /// The authorizer that was asked about the connection itself.
+    pub authorizer: RefCell<Option<Arc<str>>>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
     pub flags: Cell<Flags>,
@@ -97,6 +99,7 @@ impl Connection {
             verdict: RefCell::new(None),
             audited: RefCell::new(None),
             settled: RefCell::default(),
+            authorizer: RefCell::new(None),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             flags: Cell::default(),
@@ -171,6 +174,26 @@ impl Connection {
         standing
     }
 
+    /// Asks the chain's network RBAC, then its authorizers; the first that refuses decides.
+    pub async fn admit(self: &Rc<Self>) -> Decision {
+        let mut decision = self.decide();
+        if !decision.allowed {
+            return decision;
+        }
+        let chain = Arc::clone(&self.chain.borrow());
+        for authorizer in &chain.authorizers {
+            match authorizer.connection(self).await {
+                Ok(Some(allowed)) if decision.policy.is_empty() => decision = allowed,
+                Ok(_) => {}
+                Err(denied) => {
+                    self.flags.set(Flag::UnauthorizedExternalService.into());
+                    return denied;
+                }
+            }
+        }
+        decision
+    }
+
     /// Asks the chain's AUDIT policies, once; they decide nothing.
     pub fn audit(&self) {
         let chain = Arc::clone(&self.chain.borrow());
@@ -217,6 +240,11 @@ impl Connection {
             return Standing::Forbidden;
         }
         let was_http = self.chain.borrow().http.is_some();
+        let unasked = {
+            let earlier = self.chain.borrow();
+            let mut authorizers = chain.authorizers.iter();
+            authorizers.any(|one| one.is_news(self, &earlier.authorizers))
+        };
         *self.listener.borrow_mut() = Arc::clone(listener);
         *self.chain.borrow_mut() = Arc::clone(chain);
         self.edges.borrow_mut().clear();
@@ -224,7 +252,7 @@ impl Connection {
         if was_http != chain.http.is_some() {
             return Standing::Removed;
         }
-        if self.decide().allowed {
+        if !unasked && self.decide().allowed {
             Standing::Good
         } else {
             Standing::Forbidden
@@ -242,6 +270,7 @@ impl Connection {
             policy: Arc::clone(&decision.policy),
             reason: Arc::clone(&decision.reason),
             audit: self.audited(),
+            authorizer: self.authorizer.borrow().clone(),
         }
     }
 

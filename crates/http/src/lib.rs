@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod ask;
 mod attempt;
 mod body;
 pub mod call;
 pub mod connection;
 mod ended;
 mod executor;
-mod filters;
+pub mod filters;
 mod hash_key;
 mod headers;
 mod http2;

@@ -20,7 +20,7 @@ use hauberk_policy::Access;
 use hauberk_route::Routes;
 
 use crate::access_log;
-use crate::filters::Filters;
+use crate::filters::{Authorizer, Filters};
 
 pub struct Listener {
     pub config: Arc<stated::Listener>,
@@ -33,6 +33,7 @@ pub struct Chain {
     pub config: Arc<FilterChain>,
     pub transport: Transport,
     pub rbac: Vec<Access>,
+    pub authorizers: Vec<Authorizer>,
     pub http: Option<Manager>,
 }
 
@@ -152,6 +153,7 @@ impl Chain {
                     transport: DownstreamTransport::Plain,
                     transport_timeout: None,
                     rbac: Vec::new(),
+                    external_authorizations: Vec::new(),
                     terminal: TerminalFilter::TcpProxy(Arc::new(TcpProxy {
                         stat_prefix: String::new(),
                         clusters: Vec::new(),
@@ -163,6 +165,7 @@ impl Chain {
                 }),
                 transport: Transport::Plain,
                 rbac: Vec::new(),
+                authorizers: Vec::new(),
                 http: None,
             })
         })
@@ -180,6 +183,11 @@ impl Chain {
             config: Arc::clone(config),
             transport,
             rbac: config.rbac.iter().map(Access::new).collect(),
+            authorizers: config
+                .external_authorizations
+                .iter()
+                .map(Authorizer::new)
+                .collect(),
             http: match &config.terminal {
                 TerminalFilter::Http(manager) => Some(Manager::new(manager)),
                 TerminalFilter::TcpProxy(_) => None,

@@ -100,7 +100,8 @@ fn mark_host(headers: &mut HeaderMap) {
     }
 }
 
-fn addressed(
+/// The request as an endpoint is sent it: its target in the form of the HTTP version.
+pub fn addressed(
     mut request: Request<RequestBody>,
     version: Version,
     address: SocketAddr,

@@ -110,6 +110,10 @@ pub async fn handle(
         .filters
         .request(call, &mut request, matched.as_ref(), &mut after)
         .await;
+    let matched = match (&filtered, &routes) {
+        (Ok(call), Some(routes)) if call.reroute => routes.find(&request, random()),
+        _ => matched,
+    };
     let response = match (filtered, routes, matched) {
         (Err(answer), _, _) => finish(*answer, config, None, &request),
         (Ok(call), Some(routes), Some(matched)) => {

@@ -191,7 +191,7 @@ fn refuse(worker: Rc<Worker>, listener: Arc<Listener>, facts: Facts, reason: &st
 
 async fn run(connection: Rc<Connection>, stream: Stream<TlsStream<TcpStream>>, http2: bool) {
     let chain: Arc<Chain> = Arc::clone(&connection.chain.borrow());
-    let decision = connection.decide();
+    let decision = connection.admit().await;
     connection.audit();
     if !decision.allowed {
         connection.open(connection.policy(&decision));

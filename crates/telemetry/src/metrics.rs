@@ -101,6 +101,14 @@ pub struct Exemplar {
     pub time: Timestamp,
 }
 
+/// Questions to an authorizer outside the proxy, by what came of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AuthorizerKey {
+    pub authorizer: Arc<str>,
+    /// `allowed`, `denied` or `error`.
+    pub outcome: &'static str,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -179,6 +187,7 @@ pub struct Snapshot {
     routes: HashMap<RouteKey, RouteSeries>,
     connections: HashMap<ConnectionKey, ConnectionSeries>,
     audited: HashMap<AuditKey, u64>,
+    asked: HashMap<AuthorizerKey, u64>,
     overflow: u64,
 }
 
@@ -247,6 +256,11 @@ impl Metrics {
         *values.audited.entry(key).or_default() += 1;
     }
 
+    pub fn asked(&self, key: AuthorizerKey) {
+        // Their number is that of configured authorizers.
+        *self.values.borrow_mut().asked.entry(key).or_default() += 1;
+    }
+
     /// `sent` to the caller, `received` from it.
     pub fn moved(&self, key: ConnectionKey, sent: u64, received: u64) {
         self.connection(key, |series| {
@@ -283,6 +297,9 @@ impl Snapshot {
         }
         for (key, count) in &other.audited {
             *self.audited.entry(key.clone()).or_default() += count;
+        }
+        for (key, count) in &other.asked {
+            *self.asked.entry(key.clone()).or_default() += count;
         }
         self.overflow += other.overflow;
     }
@@ -373,6 +390,19 @@ impl Snapshot {
             labels.push(',');
             label(&mut labels, "source_principal", &key.source_principal);
             line(out, "hauberk_audited_total", &labels, *count as f64);
+        }
+        header(
+            out,
+            "hauberk_external_authorizations_total",
+            "counter",
+            "Questions to authorizers outside the proxy: allowed, denied, or error where no answer came.",
+        );
+        for (key, count) in &self.asked {
+            let mut labels = String::new();
+            label(&mut labels, "authorizer", &key.authorizer);
+            let _ = write!(labels, ",outcome=\"{}\"", key.outcome);
+            let name = "hauberk_external_authorizations_total";
+            line(out, name, &labels, *count as f64);
         }
         header(
             out,

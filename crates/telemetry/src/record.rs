@@ -73,6 +73,9 @@ pub struct Policy {
     /// The AUDIT policy that matched, whatever the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Arc<str>>,
+    /// The authorizer outside the proxy that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorizer: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -36,6 +36,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     audit: str = ""
     """The AUDIT policy that matched, whatever the verdict."""
+    authorizer: str = ""
+    """The authorizer outside the proxy that was asked, whatever came of it."""
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="connection"):

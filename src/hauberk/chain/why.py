@@ -113,9 +113,11 @@ def _policy(decision: Decision) -> Link:
         "verdict": decision.verdict,
         "reason": decision.reason,
         "audit": decision.audit,
+        "authorizer": decision.authorizer,
     }
     revision = f" (revision {decision.revision})" if decision.revision else ""
-    noted = f"; audited by {decision.audit}" if decision.audit else ""
+    noted = f"; authorizer {decision.authorizer} was asked" if decision.authorizer else ""
+    noted += f"; audited by {decision.audit}" if decision.audit else ""
     return Link(Ring.POLICY, State.RECORDED, line + revision + noted, {k: v for k, v in facts.items() if v})
 
 

@@ -1,4 +1,7 @@
-"""AuthorizationPolicy → Envoy RBAC (Istio, "Authorization Policy"): evaluated DENY first, then ALLOW; AUDIT only notes.
+"""AuthorizationPolicy → Envoy RBAC (Istio, "Authorization Policy"): CUSTOM, then DENY, then ALLOW; AUDIT notes.
+
+What a CUSTOM policy matches an authorizer is asked about (`external_authorization.py`). Where nobody can be asked it
+is refused: the authorizer is not there, or it speaks HTTP and the connection is plain TCP.
 
 Over TCP a rule that speaks of HTTP cannot hold: an ALLOW rule with it never matches, a DENY rule loses
 that part and so matches more.
@@ -23,7 +26,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
 from envoy.type.matcher.v3 import metadata_pb2, path_pb2, string_pb2, value_pb2
 
-from hauberk.mesh import filters
+from hauberk.mesh import external_authorization, filters
+from hauberk.mesh.external_authorization import SELECTED
+from hauberk.mesh.mesh_config import Authorizer
 from hauberk.mesh.policy_targets import applies
 from hauberk.mesh.registry import Configuration, Labels, Mesh
 from hauberk.mesh.request_authentication import FILTER, PAYLOAD
@@ -39,58 +44,91 @@ class UnsupportedConditionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class _Step:
+    """One RBAC filter, and the authorizer that is asked about what its shadow rules select."""
+
+    rules: rbac_pb2.RBAC | None = None
+    shadow_rules: rbac_pb2.RBAC | None = None
+    shadow_prefix: str = ""
+    authorizer: Authorizer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Authorization:
     """The policies that apply to one workload."""
 
     policies: tuple[Configuration, ...]
     trust_domain: str
     revision: str
+    authorizers: tuple[Authorizer, ...] = ()
+    """Those that its CUSTOM policies name and that are there, by name."""
 
     def http_filters(self) -> list[http_connection_manager_pb2.HttpFilter]:
         """In the order of evaluation; none when no policy applies."""
         made = []
-        for rules, shadow in self._rules(http=True):
-            config = http_rbac_pb2.RBAC(rules=rules, shadow_rules=shadow)
-            if shadow is not None:
-                config.shadow_rules_stat_prefix = "audit_"
+        for step in self._steps(http=True):
+            config = http_rbac_pb2.RBAC(rules=step.rules, shadow_rules=step.shadow_rules)
+            config.shadow_rules_stat_prefix = step.shadow_prefix
             made.append(filters.http_filter("envoy.filters.http.rbac", config))
+            if step.authorizer is not None:
+                made.append(external_authorization.http_filter(step.authorizer))
         return made
 
     def network_filters(self) -> list[listener_components_pb2.Filter]:
         """The same for plain TCP."""
         made = []
-        for rules, shadow in self._rules(http=False):
-            config = network_rbac_pb2.RBAC(stat_prefix="tcp.", rules=rules, shadow_rules=shadow)
-            if shadow is not None:
-                config.shadow_rules_stat_prefix = "audit_"
+        for step in self._steps(http=False):
+            config = network_rbac_pb2.RBAC(
+                stat_prefix="tcp.", rules=step.rules, shadow_rules=step.shadow_rules
+            )
+            config.shadow_rules_stat_prefix = step.shadow_prefix
             made.append(filters.network_filter("envoy.filters.network.rbac", config))
+            if step.authorizer is not None:
+                made.append(external_authorization.network_filter(step.authorizer))
         return made
 
-    def _rules(self, *, http: bool) -> list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]]:
+    def _steps(self, *, http: bool) -> list[_Step]:
+        asked = {one.name: one for one in self.authorizers if http or one.grpc}
+        custom: dict[str, list[Configuration]] = {}
         by_action: dict[str, list[Configuration]] = {}
         for policy in self.policies:
             action = policy.spec.get("action") or "ALLOW"
-            # Nobody can be asked yet (CUSTOM): what should be asked about is refused; so is what is unknown.
-            by_action.setdefault(action if action in _ACTIONS else "DENY", []).append(policy)
-        made: list[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None]] = []
+            authorizer = provider_of(policy)
+            if authorizer in asked:
+                custom.setdefault(authorizer, []).append(policy)
+            else:
+                # Nobody can be asked (CUSTOM): what should be asked about is refused; so is what is unknown.
+                by_action.setdefault(action if action in _ACTIONS else "DENY", []).append(policy)
+        made: list[_Step] = []
         if "AUDIT" in by_action:
-            made.append((None, self._translate(by_action["AUDIT"], "ALLOW", "AUDIT", http=http)))
-        if "DENY" in by_action:
-            made.append((self._translate(by_action["DENY"], "DENY", "DENY", http=http), None))
-        if "ALLOW" in by_action:
-            made.append((self._translate(by_action["ALLOW"], "ALLOW", "ALLOW", http=http), None))
+            noted = self._translate(by_action["AUDIT"], "ALLOW", denies=False, http=http)
+            made.append(_Step(shadow_rules=noted, shadow_prefix="audit_"))
+        for name, policies in sorted(custom.items()):
+            selecting = self._translate(policies, "DENY", denies=True, http=http, prefix=SELECTED)
+            prefix = external_authorization.selection_prefix(asked[name])
+            made.append(_Step(shadow_rules=selecting, shadow_prefix=prefix, authorizer=asked[name]))
+        for action in ("DENY", "ALLOW"):
+            if action in by_action:
+                rules = self._translate(by_action[action], action, denies=action == "DENY", http=http)
+                made.append(_Step(rules=rules))
         return made
 
     def _translate(
-        self, policies: Sequence[Configuration], envoy_action: str, action: str, *, http: bool
+        self,
+        policies: Sequence[Configuration],
+        envoy_action: str,
+        *,
+        denies: bool,
+        http: bool,
+        prefix: str = "",
     ) -> rbac_pb2.RBAC:
         rbac = rbac_pb2.RBAC(action=envoy_action)
         for policy in policies:
             rules = policy.spec.get("rules") or ()
             for index, rule in enumerate(rules if isinstance(rules, list | tuple) else [rules]):
-                translated = self._rule(policy, index, rule, denies=action == "DENY", http=http)
+                translated = self._rule(policy, index, rule, denies=denies, http=http)
                 if translated is not None:
-                    rbac.policies[policy_name(policy, index)].CopyFrom(translated)
+                    rbac.policies[prefix + policy_name(policy, index)].CopyFrom(translated)
         return rbac
 
     def _rule(
@@ -114,14 +152,29 @@ def policy_name(policy: Configuration, rule: int) -> str:
     return f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{rule}]"
 
 
-def authorize(policies: Iterable[Configuration], mesh: Mesh) -> Authorization:
-    """The policies of one workload, with a revision that is a hash of their content."""
+def provider_of(policy: Configuration) -> str:
+    """The authorizer that a CUSTOM policy names; empty for all other policies."""
+    if policy.spec.get("action") != "CUSTOM":
+        return ""
+    try:
+        return str((policy.spec.get("provider") or {}).get("name") or "")
+    except AttributeError:
+        return ""
+
+
+def authorize(
+    policies: Iterable[Configuration], mesh: Mesh, authorizers: Mapping[str, Authorizer] | None = None
+) -> Authorization:
+    """The policies of one workload, with a revision that is a hash of their content and of who is asked."""
     ordered = tuple(sorted(policies, key=lambda policy: (policy.namespace, policy.name)))
     if not ordered:
         return Authorization((), mesh.trust_domain, "0" * 16)
-    content = json.dumps([[policy.namespace, policy.name, policy.spec] for policy in ordered], sort_keys=True)
-    revision = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-    return Authorization(ordered, mesh.trust_domain, revision)
+    known = authorizers or {}
+    asked = tuple(known[name] for name in sorted({provider_of(one) for one in ordered} & known.keys()))
+    content = [[policy.namespace, policy.name, policy.spec] for policy in ordered]
+    content += [[one.name, one.cluster, one.told] for one in asked]
+    digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8)
+    return Authorization(ordered, mesh.trust_domain, digest.hexdigest(), asked)
 
 
 def select_authorization_policies(

@@ -8,7 +8,7 @@ from typing import Any
 
 from hauberk.mesh.access_logs import AccessLogger, FileLog, HttpLogService, TcpLogService
 from hauberk.mesh.clusters import outbound_name
-from hauberk.mesh.registry import HAUBERK, Registry
+from hauberk.mesh.registry import HAUBERK, Registry, ServicePort
 
 ENVOY = "envoy"
 
@@ -18,6 +18,17 @@ class Collector:
     """The cluster of an OTLP collector."""
 
     cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """Who is asked by policies with the action CUSTOM. `told` is its setting, of gRPC or of HTTP."""
+
+    name: str
+    cluster: str
+    host: str
+    told: Mapping[str, Any]
+    grpc: bool
 
 
 Provider = AccessLogger | Collector
@@ -31,6 +42,8 @@ class MeshConfig:
     providers: Mapping[str, Provider]
     access_logging: tuple[str, ...]
     tracing: tuple[str, ...]
+    authorizers: Mapping[str, Authorizer]
+    """Those whose port speaks what they are to be asked in: HTTP/2 if it is gRPC."""
     hosts: frozenset[str]
     """Services that providers lead to: every proxy needs their clusters."""
 
@@ -44,15 +57,20 @@ def mesh_config(registry: Registry) -> MeshConfig:
     defaults = spec.get("defaultProviders") or {}
     logging = defaults.get("accessLogging")
     providers: dict[str, Provider] = {ENVOY: FileLog()}
+    authorizers: dict[str, Authorizer] = {}
     hosts: set[str] = set()
     for told in spec.get("extensionProviders") or ():
         provider = _provider(told, registry, hosts)
         if provider is not None:
             providers[told["name"]] = provider
+        authorizer = _authorizer(told, registry, hosts)
+        if authorizer is not None:
+            authorizers[told["name"]] = authorizer
     return MeshConfig(
         providers=providers,
         access_logging=(ENVOY,) if logging is None else tuple(logging),
         tracing=tuple(defaults.get("tracing") or ()),
+        authorizers=authorizers,
         hosts=frozenset(hosts),
     )
 
@@ -71,15 +89,37 @@ def _provider(told: Mapping[str, Any], registry: Registry, hosts: set[str]) -> P
         service = told.get(sort)
         if service is None:
             continue
-        # Istio also writes NAMESPACE/HOST; a host's name is enough here.
-        host = str(service["service"]).rpartition("/")[2]
-        view = registry.view(host)
-        if view is None or view.service.headless or view.service.port(service["port"]) is None:
+        found = _port(service, registry)
+        if found is None:
             return None
+        host, port = found
         hosts.add(host)
-        made: Provider = make(outbound_name(host, service["port"]), service)
+        made: Provider = make(outbound_name(host, port.number), service)
         return made
     return None
+
+
+def _authorizer(told: Mapping[str, Any], registry: Registry, hosts: set[str]) -> Authorizer | None:
+    for sort, grpc in (("envoyExtAuthzGrpc", True), ("envoyExtAuthzHttp", False)):
+        service = told.get(sort)
+        found = None if service is None else _port(service, registry)
+        if service is None or found is None:
+            continue
+        host, port = found
+        if port.protocol.is_http2 if grpc else port.protocol.is_http:
+            hosts.add(host)
+            return Authorizer(told["name"], outbound_name(host, port.number), host, service, grpc)
+    return None
+
+
+def _port(told: Mapping[str, Any], registry: Registry) -> tuple[str, ServicePort] | None:
+    """The host and port that a provider names. Istio also writes NAMESPACE/HOST; a host's name is enough here."""
+    host = str(told["service"]).rpartition("/")[2]
+    view = registry.view(host)
+    if view is None or view.service.headless:
+        return None
+    port = view.service.port(told["port"])
+    return None if port is None else (host, port)
 
 
 def _log_name(service: Mapping[str, Any], kind: str) -> str:

@@ -20,6 +20,7 @@ from hauberk.mesh.gateway_status import Status
 from hauberk.mesh.gateways import GatewayInputs, credentials_of, gateway_resources
 from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
 from hauberk.mesh.listeners import virtual_outbound
+from hauberk.mesh.mesh_config import mesh_config
 from hauberk.mesh.names import dns_listener, dns_names
 from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
 from hauberk.mesh.proxy import Proxy
@@ -143,6 +144,7 @@ class Snapshot:
         self._scopes = ScopeIndex(registry, self._routing)
         self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
         self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
+        self._authorizers = mesh_config(registry).authorizers
         self._request_authentications = registry.of_kind(SECURITY, "RequestAuthentication")
         self._services_by_namespace: dict[str, list[Service]] = {}
         entries = (registry.views[host].service for host in registry.entry_hosts)
@@ -326,7 +328,7 @@ class Snapshot:
         policies = select_authorization_policies(
             self._authorization_policies, proxy.namespace, proxy.labels, self.registry.mesh
         )
-        return authorize(policies, self.registry.mesh)
+        return authorize(policies, self.registry.mesh, self._authorizers)
 
     def _issuers(self, proxy: Proxy) -> tuple[Issuer, ...]:
         return select_issuers(

@@ -2,6 +2,7 @@
 //! is told lies in a module of the same name in `config`, read by one in `xds`.
 
 mod cors;
+mod external_authorization;
 mod fault;
 mod jwt;
 mod rbac;
@@ -21,6 +22,9 @@ use hyper::body::Incoming;
 
 use crate::body::ResponseBody;
 use crate::call::Call;
+use hauberk_external::mutation::Mutations;
+
+pub use external_authorization::Authorizer;
 
 /// An answer that ends a request early.
 pub type Answer = Box<Response<ResponseBody>>;
@@ -40,6 +44,7 @@ struct Filter {
 enum Kind {
     Jwt(Authenticator),
     Rbac(Access),
+    ExternalAuthorization(Authorizer),
     Fault(Fault),
     Cors,
 }
@@ -50,6 +55,9 @@ impl Filters {
             let kind = match &filter.kind {
                 HttpFilterKind::Jwt(jwt) => Kind::Jwt(Authenticator::new(jwt)),
                 HttpFilterKind::Rbac(rbac) => Kind::Rbac(Access::new(rbac)),
+                HttpFilterKind::ExternalAuthorization(config) => {
+                    Kind::ExternalAuthorization(Authorizer::new(config))
+                }
                 HttpFilterKind::Fault(fault) => Kind::Fault(fault.clone()),
                 HttpFilterKind::Cors => Kind::Cors,
                 HttpFilterKind::Router { .. } => return None,
@@ -87,6 +95,10 @@ impl Filters {
                     rbac::decide_specially(call, rbac, request)?
                 }
                 (Kind::Rbac(access), _) => rbac::decide(call, access, request)?,
+                (Kind::ExternalAuthorization(authorizer), _) => {
+                    // Rare and large: it does not make every call's state larger.
+                    Box::pin(authorizer.request(call, request, after)).await?
+                }
                 (Kind::Fault(_), Some(FilterOverride::Fault(fault))) | (Kind::Fault(fault), _) => {
                     fault::disturb(call, fault, request).await?
                 }
@@ -107,6 +119,7 @@ pub struct Afterwards(Vec<Afterward>);
 
 enum Afterward {
     Cors(cors::Allowed),
+    Headers(Mutations),
 }
 
 impl Afterwards {
@@ -114,6 +127,7 @@ impl Afterwards {
         for one in self.0.into_iter().rev() {
             match one {
                 Afterward::Cors(allowed) => allowed.write(response.headers_mut()),
+                Afterward::Headers(changes) => changes.apply(response.headers_mut()),
             }
         }
         response

@@ -39,21 +39,9 @@ fn decide_from(
     request: &Request<Incoming>,
 ) -> Passed {
     let connection = Rc::clone(&call.connection);
-    let source = connection.facts.source.ip();
     let (audited, decision) = {
         let subject = connection.subject();
-        let asked = Asked {
-            facts: RequestFacts::of(request),
-            remote: connection
-                .chain
-                .borrow()
-                .http
-                .as_ref()
-                .map_or(source, |manager| {
-                    caller_address(request.headers(), &manager.config.forwarding, source)
-                }),
-            metadata: call.metadata.as_ref(),
-        };
+        let asked = asked(&call, request);
         let audited = access.audit(standing, &subject, &asked);
         (audited, access.request(standing, &subject, &asked))
     };
@@ -74,4 +62,18 @@ fn decide_from(
         Flag::None,
         "RBAC: access denied",
     )))
+}
+
+/// What policies may look at in a request.
+pub fn asked<'a>(call: &'a Call, request: &'a Request<Incoming>) -> Asked<'a> {
+    let connection = &call.connection;
+    let source = connection.facts.source.ip();
+    let chain = connection.chain.borrow();
+    Asked {
+        facts: RequestFacts::of(request),
+        remote: chain.http.as_ref().map_or(source, |manager| {
+            caller_address(request.headers(), &manager.config.forwarding, source)
+        }),
+        metadata: call.metadata.as_ref(),
+    }
 }

@@ -213,6 +213,7 @@ pub fn chain(terminal: TerminalFilter, transport: DownstreamTransport) -> Filter
         transport,
         transport_timeout: None,
         rbac: Vec::new(),
+        external_authorizations: Vec::new(),
         terminal,
     }
 }

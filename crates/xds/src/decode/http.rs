@@ -12,11 +12,13 @@ use hauberk_config::connection_manager::{
 };
 
 use super::access_log::access_logs;
+use super::external_authorization::Selections;
 use super::tracing::tracing;
 use super::value::{limit, limit_or, number, on};
-use super::{At, Decoded, jwt, rbac, required, route, unpack};
+use super::{At, Decoded, external_authorization, jwt, rbac, required, route, unpack};
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+const EXTERNAL_AUTHORIZATION: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
@@ -36,11 +38,7 @@ pub fn connection_manager(told: &http::HttpConnectionManager) -> Decoded<Connect
         stat_prefix: told.stat_prefix.clone(),
         codec: codec(told.codec_type)?,
         routes: routes(told)?,
-        filters: told
-            .http_filters
-            .iter()
-            .map(|filter| http_filter(filter).at(&format!("http_filters[{}]", filter.name)))
-            .collect::<Decoded<_>>()?,
+        filters: filters(&told.http_filters)?,
         access_logs: access_logs(&told.access_log)?,
         tracing: told
             .tracing
@@ -155,7 +153,22 @@ fn routes(told: &http::HttpConnectionManager) -> Decoded<RouteSource> {
     }
 }
 
-fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
+fn filters(told: &[http::HttpFilter]) -> Decoded<Vec<HttpFilter>> {
+    let mut selections = Selections::default();
+    let mut found = Vec::with_capacity(told.len());
+    for filter in told {
+        found.extend(
+            http_filter(filter, &mut selections).at(&format!("http_filters[{}]", filter.name))?,
+        );
+    }
+    Ok(found)
+}
+
+/// `None`: rules that only select what a later filter asks about, which takes them over.
+fn http_filter(
+    told: &http::HttpFilter,
+    selections: &mut Selections,
+) -> Decoded<Option<HttpFilter>> {
     let Some(http::http_filter::ConfigType::TypedConfig(any)) = &told.config_type else {
         return Err("expected typed_config, found another".into());
     };
@@ -164,7 +177,19 @@ fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
     }
     let kind = match any.type_url.rsplit('/').next().unwrap_or_default() {
         JWT => HttpFilterKind::Jwt(Arc::new(jwt::authentication(&unpack(any, JWT)?)?)),
-        RBAC => HttpFilterKind::Rbac(rbac::http_filter(&unpack(any, RBAC)?)?),
+        RBAC => {
+            let told: filters::rbac::v3::Rbac = unpack(any, RBAC)?;
+            let rules = rbac::http_filter(&told)?;
+            if selections.take(&told.shadow_rules_stat_prefix, &rules) {
+                return Ok(None);
+            }
+            HttpFilterKind::Rbac(rules)
+        }
+        EXTERNAL_AUTHORIZATION => {
+            let told = unpack(any, EXTERNAL_AUTHORIZATION)?;
+            let found = external_authorization::http_filter(&told, selections)?;
+            HttpFilterKind::ExternalAuthorization(Arc::new(found))
+        }
         FAULT => HttpFilterKind::Fault(route::fault(&unpack(any, FAULT)?)?),
         CORS => HttpFilterKind::Cors,
         ROUTER => {
@@ -175,14 +200,14 @@ fn http_filter(told: &http::HttpFilter) -> Decoded<HttpFilter> {
         }
         other => {
             return Err(format!(
-                "expected jwt_authn, rbac, fault, cors or router, found {other:?}"
+                "expected jwt_authn, rbac, ext_authz, fault, cors or router, found {other:?}"
             ));
         }
     };
-    Ok(HttpFilter {
+    Ok(Some(HttpFilter {
         name: told.name.as_str().into(),
         kind,
-    })
+    }))
 }
 
 fn server_header(told: i32) -> Decoded<ServerHeader> {

@@ -18,8 +18,9 @@ use hauberk_config::listener::{
 use hauberk_config::matcher::PrefixRange;
 
 use super::access_log::access_logs;
+use super::external_authorization::Selections;
 use super::value::{duration, limit_or, metadata_string, number, on, prefix_range, socket_address};
-use super::{At, Decoded, http, rbac, required, tls, unpack};
+use super::{At, Decoded, external_authorization, http, rbac, required, tls, unpack};
 
 const DNS: &str = "envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig";
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
@@ -27,6 +28,7 @@ const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.
 const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
 const ORIGINAL_SRC: &str = "envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
 const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
+const EXTERNAL_AUTHORIZATION: &str = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const HTTP: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -132,6 +134,8 @@ fn listener_filter(told: &listener::ListenerFilter) -> Decoded<&Any> {
 
 fn filter_chain(told: &listener::FilterChain) -> Decoded<FilterChain> {
     let mut found_rbac = Vec::new();
+    let mut selections = Selections::default();
+    let mut external_authorizations = Vec::new();
     let mut terminal = None;
     for filter in &told.filters {
         let Some(listener::filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
@@ -148,7 +152,18 @@ fn filter_chain(told: &listener::FilterChain) -> Decoded<FilterChain> {
         }
         let place = format!("filters[{}]", filter.name);
         match any.type_url.rsplit('/').next().unwrap_or_default() {
-            RBAC => found_rbac.push(rbac::network_filter(&unpack(any, RBAC)?).at(&place)?),
+            RBAC => {
+                let told: filters::network::rbac::v3::Rbac = unpack(any, RBAC)?;
+                let rules = rbac::network_filter(&told).at(&place)?;
+                if !selections.take(&told.shadow_rules_stat_prefix, &rules) {
+                    found_rbac.push(rules);
+                }
+            }
+            EXTERNAL_AUTHORIZATION => {
+                let told = unpack(any, EXTERNAL_AUTHORIZATION)?;
+                let found = external_authorization::network_filter(&told, &selections);
+                external_authorizations.push(Arc::new(found.at(&place)?));
+            }
             TCP_PROXY => {
                 terminal = Some(TerminalFilter::TcpProxy(Arc::new(
                     tcp_proxy(&unpack(any, TCP_PROXY)?).at(&place)?,
@@ -176,6 +191,7 @@ fn filter_chain(told: &listener::FilterChain) -> Decoded<FilterChain> {
             .map(duration)
             .transpose()?,
         rbac: found_rbac,
+        external_authorizations,
         terminal: terminal
             .ok_or("filters: expected tcp_proxy or http_connection_manager, found neither")?,
     })

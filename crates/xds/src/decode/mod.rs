@@ -4,6 +4,7 @@
 mod access_log;
 mod cluster;
 mod endpoint;
+mod external_authorization;
 mod http;
 mod jwt;
 mod listener;

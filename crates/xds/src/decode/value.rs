@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
+use hauberk_config::external_authorization::GrpcService;
 use hauberk_config::fault::Fraction;
 use hauberk_config::matcher::{
     HeaderMatch, HeaderMatcher, PrefixRange, StringMatcher, StringPattern,
@@ -220,6 +221,33 @@ pub fn metadata_string(metadata: Option<&core::Metadata>, filter: &str, key: &st
         .find(|(found, _)| found == key)
         .map(|(_, value)| value)
         .unwrap_or_default()
+}
+
+/// A gRPC service behind a cluster (`envoy_grpc`); metadata of its own is not sent.
+pub fn grpc_service(told: Option<&core::GrpcService>) -> Decoded<GrpcService> {
+    use core::grpc_service::TargetSpecifier as T;
+    let told = required(told, "grpc_service")?;
+    if !told.initial_metadata.is_empty() || told.retry_policy.is_some() {
+        return Err("grpc_service.initial_metadata, retry_policy: not honoured".into());
+    }
+    let envoy = match told.target_specifier.as_ref() {
+        Some(T::EnvoyGrpc(envoy)) => envoy,
+        other => return Err(format!("expected envoy_grpc, found {other:?}")),
+    };
+    Ok(GrpcService {
+        cluster: envoy.cluster_name.as_str().into(),
+        authority: if envoy.authority.is_empty() {
+            envoy.cluster_name.clone()
+        } else {
+            envoy.authority.clone()
+        },
+        timeout: limit(told.timeout.as_ref())?,
+    })
+}
+
+pub fn string_matchers(told: Option<&matcher::ListStringMatcher>) -> Decoded<Vec<StringMatcher>> {
+    let patterns = told.map_or(&[][..], |told| &told.patterns);
+    patterns.iter().map(string_matcher).collect()
 }
 
 /// Text or bytes given in the resource itself.

@@ -329,7 +329,8 @@ _ENTRIES = (
         "HBK0702",
         "error",
         "Provider that cannot be used",
-        "Nothing is sent to a provider that the MeshConfig does not have, or that is of another sort.",
+        "Nothing is sent to a provider that the MeshConfig does not have, or that is of another sort; a CUSTOM policy "
+        "of such an authorizer refuses what it matches.",
         "Correct the name, or add the provider to the MeshConfig `default`.",
     ),
     Entry(
@@ -350,7 +351,7 @@ _ENTRIES = (
         "HBK0705",
         "error",
         "Provider at a port that does not carry gRPC",
-        "Collectors are spoken to by gRPC, and the proxy would speak HTTP/1.1 there.",
+        "Collectors and authorizers are spoken to by gRPC, and the proxy would speak HTTP/1.1 there.",
         "Name the port grpc-…, or set its appProtocol to grpc.",
     ),
     Entry(
@@ -359,6 +360,13 @@ _ENTRIES = (
         "Metrics cannot be changed",
         "Proxies report Istio's metrics with their usual labels; overrides have no effect.",
         "Remove spec.metrics.",
+    ),
+    Entry(
+        "HBK0707",
+        "error",
+        "Authorizer at a port that does not carry HTTP",
+        "An authorizer over HTTP is asked at ports that are known to carry it: CUSTOM policies refuse what they match.",
+        "Name the port http-…, or set its appProtocol to http.",
     ),
 )
 

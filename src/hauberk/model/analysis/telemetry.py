@@ -1,22 +1,23 @@
-"""Telemetry and MeshConfig: does what they name exist, and can it take what is sent?"""
+"""Telemetry, MeshConfig and CUSTOM policies: does what they name exist, and can it take what is sent?"""
 
 from collections.abc import Iterator, Mapping
 
 from hauberk.model.admission.mesh_config import ENVOY
 from hauberk.model.analysis.finding import Finding
-from hauberk.model.analysis.protocol import speaks_http2
+from hauberk.model.analysis.protocol import carried, speaks_http2
 from hauberk.model.analysis.security import ROOT_NAMESPACE
 from hauberk.model.analysis.world import Item, World
 from hauberk.model.hauberk.mesh_config import ExtensionProvider, MeshConfig
+from hauberk.model.istio.security import AuthorizationPolicy
 from hauberk.model.istio.telemetry import ProviderReference, Telemetry
 
 
 def analyze_telemetry(world: World) -> Iterator[Finding]:
-    """Codes HBK0701 to HBK0706."""
+    """Codes HBK0701 to HBK0707."""
     providers = {ENVOY: "accessLogging"}
     for config in world.all(MeshConfig):
         for index, provider in enumerate(config.value.spec.extension_providers):
-            providers[provider.name] = "tracing" if provider.opentelemetry else "accessLogging"
+            providers[provider.name] = _use(provider)
             yield from _service(world, config, provider, f"spec.extensionProviders[{index}]")
         defaults = config.value.spec.default_providers
         for use in ("accessLogging", "tracing") if defaults is not None else ():
@@ -24,6 +25,11 @@ def analyze_telemetry(world: World) -> Iterator[Finding]:
             for index, name in enumerate(named):
                 path = f"spec.defaultProviders.{use}[{index}]"
                 yield from _provider(config, name, use, providers, path)
+    for policy in world.all(AuthorizationPolicy):
+        asked = policy.value.spec.provider
+        if policy.value.spec.action == "CUSTOM" and asked is not None and asked.name:
+            path = "spec.provider.name"
+            yield from _provider(policy, asked.name, "authorization", providers, path)
     seen: dict[tuple[str, str], Item[Telemetry]] = {}
     for item in world.all(Telemetry):
         yield from _telemetry(world, item, providers)
@@ -31,6 +37,12 @@ def analyze_telemetry(world: World) -> Iterator[Finding]:
         first = seen.setdefault(key, item)
         if first is not item:
             yield item.finding("HBK0703", "spec", f"Telemetry {first.name} applies to the same pods")
+
+
+def _use(provider: ExtensionProvider) -> str:
+    if provider.envoy_ext_authz_grpc or provider.envoy_ext_authz_http:
+        return "authorization"
+    return "tracing" if provider.opentelemetry else "accessLogging"
 
 
 def _telemetry(world: World, item: Item[Telemetry], providers: Mapping[str, str]) -> Iterator[Finding]:
@@ -59,7 +71,11 @@ def _labels(item: Item[Telemetry]) -> Mapping[str, str]:
 
 
 def _provider(
-    item: Item[Telemetry] | Item[MeshConfig], name: str, use: str, providers: Mapping[str, str], path: str
+    item: Item[Telemetry] | Item[MeshConfig] | Item[AuthorizationPolicy],
+    name: str,
+    use: str,
+    providers: Mapping[str, str],
+    path: str,
 ) -> Iterator[Finding]:
     found = providers.get(name)
     if found is None:
@@ -75,6 +91,8 @@ def _service(
         ("envoyHttpAls", provider.envoy_http_als),
         ("envoyTcpAls", provider.envoy_tcp_als),
         ("opentelemetry", provider.opentelemetry),
+        ("envoyExtAuthzGrpc", provider.envoy_ext_authz_grpc),
+        ("envoyExtAuthzHttp", provider.envoy_ext_authz_http),
     ):
         if told is None:
             continue
@@ -89,8 +107,12 @@ def _service(
         if port is None:
             ports = ", ".join(str(port.port) for port in spec.ports)
             yield item.finding("HBK0704", f"{at}.port", f"{host} has the ports {ports}, found {told.port}")
+        elif name == "envoyExtAuthzHttp":
+            if carried(port) != "http":
+                message = f"port {told.port} of {host} is not named as HTTP"
+                yield item.finding("HBK0707", f"{at}.port", message)
         elif not speaks_http2(port):
             yield item.finding("HBK0705", f"{at}.port", f"port {told.port} of {host} is not named as gRPC")
         if spec.cluster_ip == "None":
-            message = f"{host} is headless: it has no address of its own to report to"
+            message = f"{host} is headless: it has no address of its own to send to"
             yield item.finding("HBK0704", f"{at}.service", message)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from hauberk.model.kubernetes.meta import ObjectMeta
-from hauberk.model.struct import MeshStruct, Port, doc
+from hauberk.model.struct import Duration, MeshStruct, Port, doc
 
 
 class LogFormat(MeshStruct, frozen=True):
@@ -39,14 +39,75 @@ class OpenTelemetry(MeshStruct, frozen=True):
     port: Annotated[Port, doc("A port that carries gRPC.")]
 
 
+class RequestBodyInCheck(MeshStruct, frozen=True):
+    """How much of a request's body the authorizer sees. The request waits for that much of it."""
+
+    max_request_bytes: Annotated[int, Meta(ge=1, le=1 << 20), doc("Bytes; a larger body is answered 413.")]
+    allow_partial_message: Annotated[
+        bool | None, doc("Show the first bytes of a larger body instead of answering 413.")
+    ] = None
+    pack_as_bytes: Annotated[bool | None, doc("Over gRPC: as bytes, not as UTF-8 text.")] = None
+
+
+class ExternalAuthorizationGrpc(MeshStruct, frozen=True):
+    """An authorizer that is asked over gRPC (`envoy.service.auth.v3.Authorization/Check`)."""
+
+    service: Annotated[str, Meta(min_length=1), doc("Full name of the service: `NAME.NAMESPACE.svc.…`.")]
+    port: Annotated[Port, doc("A port named or typed as gRPC or HTTP/2.")]
+    timeout: Annotated[Duration | None, doc("For its answer; 600s if left out.")] = None
+    fail_open: Annotated[
+        bool | None, doc("Without an answer let the request pass instead of refusing it.")
+    ] = None
+    clear_route_cache: Annotated[bool | None, doc("Route by the headers that it changed.")] = None
+    status_on_error: Annotated[str | None, doc("HTTP status without an answer; 403 if left out.")] = None
+    include_request_body_in_check: RequestBodyInCheck | None = None
+
+
+class ExternalAuthorizationHttp(MeshStruct, frozen=True):
+    """An authorizer that is asked by HTTP: it gets method, path and host, and allows with status 200."""
+
+    service: Annotated[str, Meta(min_length=1), doc("Full name of the service: `NAME.NAMESPACE.svc.…`.")]
+    port: Annotated[Port, doc("A port named or typed as HTTP.")]
+    timeout: Annotated[Duration | None, doc("For its answer; 600s if left out.")] = None
+    path_prefix: Annotated[str | None, doc("Put before the request's path.")] = None
+    fail_open: Annotated[
+        bool | None, doc("Without an answer let the request pass instead of refusing it.")
+    ] = None
+    clear_route_cache: Annotated[bool | None, doc("Route by the headers that it changed.")] = None
+    status_on_error: Annotated[str | None, doc("HTTP status without an answer; 403 if left out.")] = None
+    include_headers_in_check: Annotated[
+        tuple[str, ...], doc("Old name of includeRequestHeadersInCheck.")
+    ] = ()
+    include_request_headers_in_check: Annotated[
+        tuple[str, ...],
+        doc("Headers that it gets beside `Authorization`; `*` at one end, or alone for all."),
+    ] = ()
+    include_additional_headers_in_check: Annotated[
+        dict[str, str], doc("Headers that it gets in any case, over the caller's.")
+    ] = field(default_factory=dict)
+    include_request_body_in_check: RequestBodyInCheck | None = None
+    headers_to_upstream_on_allow: Annotated[
+        tuple[str, ...], doc("Headers of its answer that the program gets.")
+    ] = ()
+    headers_to_downstream_on_deny: Annotated[
+        tuple[str, ...], doc("Headers of its answer that a refused caller gets; all if left out.")
+    ] = ()
+    headers_to_downstream_on_allow: Annotated[
+        tuple[str, ...], doc("Headers of its answer that an allowed caller gets.")
+    ] = ()
+
+
 class ExtensionProvider(MeshStruct, frozen=True):
-    """Where telemetry goes, under a name that a Telemetry can use. Exactly one of the others is set."""
+    """Where telemetry goes, under a name that a Telemetry can use, or an authorizer, under one that a CUSTOM
+    AuthorizationPolicy can name. Exactly one of the others is set."""
 
     name: Annotated[str, Meta(min_length=1)]
     envoy_file_access_log: FileAccessLog | None = None
     envoy_http_als: Annotated[AccessLogService | None, doc("Entries of HTTP requests.")] = None
     envoy_tcp_als: Annotated[AccessLogService | None, doc("Entries of TCP connections.")] = None
     opentelemetry: Annotated[OpenTelemetry | None, doc("Spans.")] = None
+    envoy_ext_authz_grpc: Annotated[ExternalAuthorizationGrpc | None, doc("An authorizer over gRPC.")] = None
+    envoy_ext_authz_http: Annotated[ExternalAuthorizationHttp | None, doc("An authorizer over HTTP.")] = None
 
 
 class DefaultProviders(MeshStruct, frozen=True):

@@ -1,0 +1,14 @@
+//! What services outside the proxy are asked, and what their answers mean: messages made and read, no I/O.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`grpc`] | messages in gRPC's frames, and the status of an answer |
+//! | [`mutation`] | changes of headers that an answer asks for, as far as they are harmless |
+//! | [`authorization`] | `envoy.service.auth.v3.Authorization/Check` |
+//! | [`authorization_http`] | the same question as an HTTP request |
+#![forbid(unsafe_code)]
+
+pub mod authorization;
+pub mod authorization_http;
+pub mod grpc;
+pub mod mutation;
