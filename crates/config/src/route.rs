@@ -1,10 +1,11 @@
 //! Route configurations (`envoy.config.route.v3`), as stated; `hauberk-route` compiles them.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::fault::{Fault, Fraction};
 use crate::matcher::{HeaderMatcher, QueryMatcher, StringMatcher};
@@ -173,14 +174,44 @@ pub enum HostRewrite {
     },
 }
 
+/// What is done to the headers of requests and responses. Most hosts and routes do nothing, which takes no room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeaderMutations(Option<Box<Mutations>>);
+
 /// Headers added to and removed from requests and responses; removal comes after addition.
 #[derive(Debug, Serialize, Clone, PartialEq, Eq, Default)]
-pub struct HeaderMutations {
+pub struct Mutations {
     pub request_add: Vec<HeaderAddition>,
     /// In lower case.
     pub request_remove: Vec<String>,
     pub response_add: Vec<HeaderAddition>,
     pub response_remove: Vec<String>,
+}
+
+impl From<Mutations> for HeaderMutations {
+    fn from(mutations: Mutations) -> Self {
+        Self((mutations != Mutations::default()).then(|| Box::new(mutations)))
+    }
+}
+
+impl Deref for HeaderMutations {
+    type Target = Mutations;
+
+    fn deref(&self) -> &Mutations {
+        static NOTHING: Mutations = Mutations {
+            request_add: Vec::new(),
+            request_remove: Vec::new(),
+            response_add: Vec::new(),
+            response_remove: Vec::new(),
+        };
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl Serialize for HeaderMutations {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Mutations::serialize(self, serializer)
+    }
 }
 
 /// What the value of a header may name between percent signs.

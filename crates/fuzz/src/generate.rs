@@ -88,6 +88,10 @@ pub fn string(choices: &mut Choices<'_>, words: &[&str]) -> StringMatcher {
     }
 }
 
+pub fn pattern(choices: &mut Choices<'_>) -> String {
+    choices.pick(&PATTERNS).to_owned()
+}
+
 pub fn header(choices: &mut Choices<'_>) -> HeaderMatcher {
     let (name, words): (&str, &[&str]) = match choices.below(7) {
         0 => (":method", &METHODS),

@@ -6,8 +6,9 @@ mod choices;
 mod generate;
 mod policy;
 pub mod reference;
+mod route;
 
 /// A target by its name, which is also that of its folder under `corpus`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 1] = [("policy", policy::run)];
+pub const TARGETS: [Target; 2] = [("policy", policy::run), ("route", route::run)];

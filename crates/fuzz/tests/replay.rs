@@ -5,7 +5,7 @@ use std::path::Path;
 use hauberk_fuzz::TARGETS;
 
 /// Inputs for each target, beside those that are kept.
-const CASES: u64 = 4_000;
+const CASES: u64 = 2_000;
 
 #[test]
 fn what_is_kept_passes() {

@@ -105,7 +105,7 @@ impl Facts for WithRequest<'_> {
         self.0.test(test).or_else(|| {
             Some(match test {
                 Test::RemoteIp(range) => range.contains(self.1.remote),
-                Test::Path(texts) => texts.fits(without_query(self.1.facts.path)),
+                Test::Path(texts) => texts.fits(self.1.facts.path_alone()),
                 Test::Header(header) => header.fits(&self.1.facts),
                 Test::Claim(claim) => claim.fits(self.1.metadata),
                 _ => false,
@@ -117,7 +117,7 @@ impl Facts for WithRequest<'_> {
 impl Places for WithRequest<'_> {
     fn texts(&self, place: &Place, each: &mut dyn FnMut(&str)) {
         match place {
-            Place::Path => each(without_query(self.1.facts.path)),
+            Place::Path => each(self.1.facts.path_alone()),
             Place::Header(field) => {
                 if let Some(value) = field.value(&self.1.facts) {
                     each(&value);
@@ -135,8 +135,4 @@ impl Places for WithRequest<'_> {
             Place::Peer | Place::ServerName => self.0.texts(place, each),
         }
     }
-}
-
-fn without_query(path: &str) -> &str {
-    path.split('?').next().unwrap_or_default()
 }

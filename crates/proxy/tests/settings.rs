@@ -17,7 +17,8 @@ use hauberk_config::connection_manager::{
 };
 use hauberk_config::listener::Direction;
 use hauberk_config::route::{
-    AppendAction, BackOff, HeaderAddition, PathMatch, RetryOn, RetryPolicy, Route, RouteAction,
+    AppendAction, BackOff, HeaderAddition, Mutations, PathMatch, RetryOn, RetryPolicy, Route,
+    RouteAction,
 };
 use hauberk_config::tls::DownstreamTransport;
 use support::*;
@@ -327,7 +328,7 @@ async fn header_values_are_filled_in() {
         action: AppendAction::OverwriteOrAdd,
         keep_empty,
     };
-    routes[0].headers.request_add = vec![
+    let request_add = vec![
         add(
             "x-from",
             "<%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%> 100%%",
@@ -337,6 +338,11 @@ async fn header_values_are_filled_in() {
         add("x-nothing", "", false),
         add("x-empty", "", true),
     ];
+    routes[0].headers = Mutations {
+        request_add,
+        ..Mutations::default()
+    }
+    .into();
     let (_proxy, port) = proxy(backend, manager(routes, Vec::new()), |_| {}).await;
     let answer = ask(port, &get("/", "web")).await;
     for line in [

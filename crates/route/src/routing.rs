@@ -1,168 +1,27 @@
-//! Routes, found for a request and applied to it.
+//! What a route does to a request and to its answer.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hauberk_config::matcher::{
-    HeaderMatch, HeaderMatcher, QueryMatch, StringMatcher, StringPattern,
-};
+use hauberk_config::matcher::{HeaderMatch, HeaderMatcher, StringMatcher, StringPattern};
 use hauberk_config::route::{
     AppendAction, ClusterTarget, FilterOverride, Forward, HeaderAddition, HeaderMutations,
-    HostRewrite, Mirror, PathMatch, PathRewrite, RedirectPath, RedirectScheme, RequireTls,
-    RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost, WeightedCluster,
+    HostRewrite, Mirror, PathMatch, PathRewrite, RedirectPath, RedirectScheme, RetryPolicy, Route,
+    RouteAction, VirtualHost, WeightedCluster,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri};
+use http::{Request, Response, Uri};
 
 use crate::header::joined;
 use crate::pattern;
-
-/// A route configuration, ready to be searched.
-pub struct Routes {
-    config: Arc<RouteConfiguration>,
-}
+use crate::table::Routes;
 
 pub struct Matched {
     pub route: Arc<Route>,
-    host: Arc<VirtualHost>,
+    pub(crate) host: Arc<VirtualHost>,
     /// Drawn once, so that cluster and overrides agree.
-    weighted: Option<usize>,
-}
-
-impl Routes {
-    pub fn new(config: &Arc<RouteConfiguration>) -> Self {
-        Self {
-            config: Arc::clone(config),
-        }
-    }
-
-    pub fn config(&self) -> &Arc<RouteConfiguration> {
-        &self.config
-    }
-
-    /// Whether the host that the request names is to be called over TLS only.
-    pub fn requires_tls<B>(&self, request: &Request<B>) -> bool {
-        let authority = header_text(request.headers(), "host").unwrap_or_default();
-        self.virtual_host(&authority.to_ascii_lowercase())
-            .is_some_and(|host| host.require_tls != RequireTls::No)
-    }
-
-    pub fn find<B>(&self, request: &Request<B>, random: u64) -> Option<Matched> {
-        let authority = header_text(request.headers(), "host")?.to_ascii_lowercase();
-        let host = self.virtual_host(&authority)?;
-        let facts = RequestFacts::of(request);
-        let route = host
-            .routes
-            .iter()
-            .find(|route| route_fits(route, request.method(), &facts, random))?;
-        let weighted = match &route.action {
-            RouteAction::Forward(forward) => match &forward.target {
-                ClusterTarget::Weighted(clusters) => draw(clusters, random),
-                _ => None,
-            },
-            _ => None,
-        };
-        Some(Matched {
-            route: Arc::clone(route),
-            host: Arc::clone(host),
-            weighted,
-        })
-    }
-
-    /// Exact, then the longest `*.suffix`, then the longest `prefix.*`, then `*`.
-    fn virtual_host(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
-        let authority = if self.config.ignore_port_in_host {
-            authority
-                .rsplit_once(':')
-                .map_or(authority, |(host, _)| host)
-        } else {
-            authority
-        };
-        let rank = |domain: &str| -> Option<(u8, usize)> {
-            if domain == authority {
-                Some((3, 0))
-            } else if domain == "*" {
-                Some((0, 0))
-            } else if let Some(suffix) = domain.strip_prefix('*') {
-                authority.ends_with(suffix).then_some((2, suffix.len()))
-            } else if let Some(prefix) = domain.strip_suffix('*') {
-                authority.starts_with(prefix).then_some((1, prefix.len()))
-            } else {
-                None
-            }
-        };
-        self.config
-            .virtual_hosts
-            .iter()
-            .filter_map(|host| {
-                let best = host
-                    .domains
-                    .iter()
-                    .filter_map(|domain| rank(domain))
-                    .max()?;
-                Some((best, host))
-            })
-            .max_by_key(|(best, _)| *best)
-            .map(|(_, host)| host)
-    }
-}
-
-fn draw(clusters: &[WeightedCluster], random: u64) -> Option<usize> {
-    let total: u64 = clusters.iter().map(|one| u64::from(one.weight)).sum();
-    let mut left = (random >> 20).checked_rem(total)?;
-    clusters.iter().position(|one| {
-        let weight = u64::from(one.weight);
-        if left < weight {
-            return true;
-        }
-        left -= weight;
-        false
-    })
-}
-
-fn route_fits(route: &Route, method: &Method, facts: &RequestFacts<'_>, random: u64) -> bool {
-    let matches = &route.matches;
-    let (path, query) = facts.path.split_once('?').unwrap_or((facts.path, ""));
-    let fold = |text: &str| {
-        if matches.case_sensitive {
-            text.to_owned()
-        } else {
-            text.to_ascii_lowercase()
-        }
-    };
-    let path_fits = match &matches.path {
-        PathMatch::Connect => method == Method::CONNECT,
-        PathMatch::Prefix(prefix) if matches.case_sensitive => path.starts_with(prefix.as_str()),
-        PathMatch::Prefix(prefix) => fold(path).starts_with(&fold(prefix)),
-        PathMatch::Exact(exact) => fold(path) == fold(exact),
-        PathMatch::SeparatedPrefix(prefix) => fold(path)
-            .strip_prefix(&fold(prefix))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        PathMatch::Regex(pattern) => pattern::fits(pattern, path),
-    };
-    let grpc = !matches.grpc
-        || header_text(facts.headers, "content-type")
-            .is_some_and(|value| value.starts_with("application/grpc"));
-    path_fits
-        && grpc
-        && matches
-            .headers
-            .iter()
-            .all(|matcher| header_fits(matcher, facts))
-        && matches.query.iter().all(|matcher| {
-            let value = query.split('&').find_map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (name == matcher.name).then_some(value)
-            });
-            match &matcher.matches {
-                QueryMatch::Present(wanted) => value.is_some() == *wanted,
-                QueryMatch::String(matcher) => {
-                    value.is_some_and(|value| string_fits(matcher, value))
-                }
-            }
-        })
-        && matches.share.is_none_or(|share| share.includes(random))
+    pub(crate) weighted: Option<usize>,
 }
 
 pub fn string_fits(matcher: &StringMatcher, text: &str) -> bool {
@@ -213,7 +72,7 @@ fn value_fits(matcher: &HeaderMatcher, value: Option<&str>) -> bool {
     fits != matcher.invert
 }
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -273,10 +132,14 @@ impl Matched {
 
     /// Where copies of the request go; the most specific list that is not empty.
     pub fn mirrors<'a>(&'a self, routes: &'a Routes, forward: &'a Forward) -> &'a [Mirror] {
-        [&forward.mirrors, &self.host.mirrors, &routes.config.mirrors]
-            .into_iter()
-            .find(|mirrors| !mirrors.is_empty())
-            .map_or(&[], Vec::as_slice)
+        [
+            &forward.mirrors,
+            &self.host.mirrors,
+            &routes.config().mirrors,
+        ]
+        .into_iter()
+        .find(|mirrors| !mirrors.is_empty())
+        .map_or(&[], Vec::as_slice)
     }
 
     pub fn retry<'a>(&'a self, forward: &'a Forward) -> Option<&'a RetryPolicy> {
@@ -402,9 +265,9 @@ impl Matched {
             self.weighted().map(|one| &one.headers),
             Some(&self.route.headers),
             Some(&self.host.headers),
-            Some(&routes.config.headers),
+            Some(&routes.config().headers),
         ];
-        if routes.config.most_specific_headers_win {
+        if routes.config().most_specific_headers_win {
             levels.reverse();
         }
         levels.into_iter().flatten()
@@ -473,11 +336,17 @@ fn add(headers: &mut HeaderMap, additions: &[HeaderAddition], commands: &Command
 #[derive(Clone, Copy)]
 pub struct RequestFacts<'a> {
     pub method: &'a str,
+    /// With the query.
     pub path: &'a str,
     pub headers: &'a HeaderMap,
 }
 
 impl<'a> RequestFacts<'a> {
+    /// Without the query.
+    pub fn path_alone(&self) -> &'a str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method().as_str(),

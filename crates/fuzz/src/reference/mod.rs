@@ -2,3 +2,4 @@
 
 pub mod matching;
 pub mod policy;
+pub mod route;

@@ -15,7 +15,7 @@ use hauberk_config::matcher::{QueryMatch, QueryMatcher};
 use hauberk_config::route::{
     AppendAction, BackOff, ClusterTarget, CorsPolicy, DirectResponse, FilterOverride, Forward,
     HEADER_COMMANDS, HashPolicy, HashSource, HeaderAddition, HeaderMutations, HostRewrite, Mirror,
-    Overrides, PathMatch, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
+    Mutations, Overrides, PathMatch, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
     RequireTls, RetryOn, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch,
     VirtualHost, WeightedCluster,
 };
@@ -447,12 +447,13 @@ fn mutations(
     response_remove: &[String],
 ) -> Decoded<HeaderMutations> {
     let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
-    Ok(HeaderMutations {
+    Ok(Mutations {
         request_add: request_add.iter().map(addition).collect::<Decoded<_>>()?,
         request_remove: lower(request_remove),
         response_add: response_add.iter().map(addition).collect::<Decoded<_>>()?,
         response_remove: lower(response_remove),
-    })
+    }
+    .into())
 }
 
 fn addition(told: &core::HeaderValueOption) -> Decoded<HeaderAddition> {
