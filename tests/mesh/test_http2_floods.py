@@ -1,7 +1,6 @@
 """Floods of HTTP/2 frames against the proxy's process: the connection ends, and everybody else is served meanwhile."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -19,18 +18,11 @@ from hyperframe.frame import (
 )
 from mesh_testing.backends import Front, front, to, virtual_service
 from mesh_testing.hauberk_proxy import hauberk_proxy
-from mesh_testing.http2 import POST, REQUEST, Caller, caller
+from mesh_testing.http2 import POST, REQUEST, Caller, caller, memory
 
 OBJECTS = [virtual_service({"retries": {"attempts": 0}, "route": [to("v1")]})]
 MEGABYTE = 1 << 20
 ENHANCE_YOUR_CALM = 11
-
-
-async def memory(gateway: Front) -> float:
-    text = await gateway.running.admin("/stats/prometheus")
-    found = re.search(r"^process_resident_memory_bytes (\S+)$", text, re.M)
-    assert found is not None
-    return float(found[1])
 
 
 async def attack(gateway: Front, act: Callable[[], Awaitable[None]]) -> None:

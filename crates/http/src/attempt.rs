@@ -41,6 +41,8 @@ enum Failure {
     Connect(ConnectError),
     /// Nothing was sent: another connection may serve.
     Unsent,
+    /// The caller broke its own request off, or sent it against the rules: no fault of the endpoint's.
+    BadRequest,
     Reset(hyper::Error),
     Timeout,
     PerTryTimeout,
@@ -309,6 +311,7 @@ async fn attempt(
     match sent {
         Ok(response) => Ok((response, lease)),
         Err(error) if error.unsent.is_some() => Err(Failure::Unsent),
+        Err(_) if plan.upload.failed() => Err(Failure::BadRequest),
         Err(error) => {
             plan.cluster.judge(&host, Outcome::Failed);
             Err(Failure::Reset(error.error))
@@ -469,6 +472,7 @@ fn failure_asks(retry: &RetryPolicy, failure: &Failure) -> bool {
         | Failure::Overflow
         | Failure::Spent
         | Failure::SlowRequest
+        | Failure::BadRequest
         | Failure::Timeout => false,
     }
 }
@@ -488,6 +492,7 @@ fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
                 .insert("x-envoy-overloaded", overloaded);
             response
         }
+        Failure::BadRequest => reply(call, 400, Flag::DownstreamProtocolError, ""),
         Failure::SlowRequest => reply(call, 408, Flag::None, "request timeout"),
         Failure::Connect(ConnectError::Timeout) => reply(
             call,

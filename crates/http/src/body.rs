@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::call::Call;
+use crate::http2::patience::{self, Patience};
 use crate::pool::Lease;
 use hauberk_telemetry::flags::Flag;
 
@@ -43,6 +44,7 @@ struct UploadState {
     attempt: u32,
     bytes: u64,
     ended_at: Option<Instant>,
+    failed: bool,
     copies: Vec<mpsc::Sender<Option<Piece>>>,
 }
 
@@ -93,6 +95,7 @@ impl Upload {
                 keep,
                 lost: false,
                 attempt: 0,
+                failed: false,
                 copies: Vec::new(),
             }),
         })
@@ -138,6 +141,11 @@ impl Upload {
 
     pub fn bytes(&self) -> u64 {
         self.state.borrow().bytes
+    }
+
+    /// The caller broke its own request off, or sent it against the rules.
+    pub fn failed(&self) -> bool {
+        self.state.borrow().failed
     }
 
     pub fn ended_at(&self) -> Option<Instant> {
@@ -270,6 +278,7 @@ impl Body for RequestBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
+                state.failed = true;
                 state.copies.clear();
                 Poll::Ready(Some(Err(Box::new(error))))
             }
@@ -337,6 +346,7 @@ pub struct ResponseBody {
     call: Option<Box<Call>>,
     lease: Option<Lease>,
     limits: Option<Pin<Box<Limits>>>,
+    patience: Option<Rc<Patience>>,
 }
 
 enum Content {
@@ -359,12 +369,18 @@ impl ResponseBody {
             call,
             lease: None,
             limits: None,
+            patience: None,
         }
     }
 
     /// Other bytes than were meant first, of an answer of our own.
     pub fn replace(&mut self, bytes: Bytes) {
         self.content = Content::Full(Some(bytes).filter(|bytes| !bytes.is_empty()));
+    }
+
+    /// Tells `patience` of each frame that is handed out and of the next that is asked for.
+    pub fn watch(&mut self, patience: Rc<Patience>) {
+        self.patience = Some(patience);
     }
 
     pub fn upstream(
@@ -380,6 +396,7 @@ impl ResponseBody {
             call: Some(call),
             lease: Some(lease),
             limits: None,
+            patience: None,
         };
         if ended {
             body.finish();
@@ -398,6 +415,16 @@ impl ResponseBody {
             }));
         }
         body
+    }
+
+    /// Until when the caller must have taken a frame that it is handed now.
+    fn patient_until(&self, now: Instant) -> Instant {
+        let limits = self.limits.as_ref();
+        let idle = limits
+            .and_then(|limits| limits.idle)
+            .unwrap_or(patience::LONGEST);
+        let deadline = limits.and_then(|limits| limits.deadline);
+        deadline.map_or(now + idle, |deadline| deadline.min(now + idle))
     }
 
     fn finish(&mut self) {
@@ -431,6 +458,19 @@ impl Limits {
     }
 }
 
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let lost = self.patience.as_ref().is_some_and(|one| one.lost());
+        if lost && let Some(call) = &mut self.call {
+            let deadline = self.limits.as_ref().and_then(|limits| limits.deadline);
+            call.flag(match deadline {
+                Some(deadline) if deadline <= Instant::now() => Flag::UpstreamRequestTimeout,
+                _ => Flag::StreamIdleTimeout,
+            });
+        }
+    }
+}
+
 #[derive(Debug)]
 struct TimedOut;
 
@@ -451,6 +491,9 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(patience) = &this.patience {
+            patience.end();
+        }
         let incoming = match &mut this.content {
             Content::Full(bytes) => {
                 let bytes = bytes.take();
@@ -459,6 +502,9 @@ impl Body for ResponseBody {
                 }
                 if let Some(call) = &mut this.call {
                     call.complete();
+                }
+                if let Some(patience) = &this.patience {
+                    patience.begin(Instant::now() + patience::LONGEST);
                 }
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
@@ -496,8 +542,12 @@ impl Body for ResponseBody {
                         call.trailers(trailers);
                     }
                 }
+                let now = Instant::now();
                 if let Some(limits) = &mut this.limits {
-                    limits.last = Instant::now();
+                    limits.last = now;
+                }
+                if let Some(patience) = &this.patience {
+                    patience.begin(this.patient_until(now));
                 }
                 if ended {
                     this.finish();

@@ -17,6 +17,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// Of HTTP/2 by upgrade, which nobody speaks any more.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// Spoken only between Envoy and its control; from a caller they are lies.
 const INTERNAL: [&str; 8] = [
@@ -54,6 +56,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
     }
     headers.remove(KEEP_ALIVE);
+    headers.remove(HTTP2_SETTINGS);
     headers.remove(PROXY_CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::UPGRADE);

@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Standing};
-use crate::executor::OnThisThread;
 use crate::http2::guarded::Guarded;
 use crate::http2::meter::Peer;
+use crate::http2::patience::Streams;
 use crate::service;
 
 /// For a request's headers, and for the next request to begin.
@@ -35,14 +35,6 @@ pub async fn serve<I>(io: I, connection: Rc<Connection>, config: &ConnectionMana
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn({
-        let connection = Rc::clone(&connection);
-        move |request| {
-            let connection = Rc::clone(&connection);
-            // Boxed: hyper moves the future about, and this one is large.
-            Box::pin(async move { Ok::<_, Infallible>(service::handle(connection, request).await) })
-        }
-    });
     let http2 = match config.codec {
         Codec::Auto => http2,
         Codec::Http1 => false,
@@ -54,7 +46,20 @@ where
             Some(_) => Peer::Workload,
             None => Peer::Caller,
         };
-        let serving = http2::Builder::new(OnThisThread)
+        let streams = Streams::default();
+        let service = service_fn({
+            let (connection, streams) = (Rc::clone(&connection), streams.clone());
+            move |request| {
+                let (connection, patience) = (Rc::clone(&connection), streams.begin());
+                // Boxed: hyper moves the future about, and this one is large.
+                Box::pin(async move {
+                    let mut response = service::handle(connection, request).await;
+                    response.body_mut().watch(patience);
+                    Ok::<_, Infallible>(response)
+                })
+            }
+        });
+        let serving = http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(
                 config
@@ -79,6 +84,16 @@ where
         })
         .await
     } else {
+        let service = service_fn({
+            let connection = Rc::clone(&connection);
+            move |request| {
+                let connection = Rc::clone(&connection);
+                // Boxed: hyper moves the future about, and this one is large.
+                Box::pin(
+                    async move { Ok::<_, Infallible>(service::handle(connection, request).await) },
+                )
+            }
+        });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(config.request_headers_timeout.unwrap_or(HEADERS_TIMEOUT))

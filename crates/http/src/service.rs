@@ -295,7 +295,11 @@ fn settle_authority(
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return Err("more than one host header");
     }
-    if let Some(authority) = request.uri().authority()
+    let authority = request.uri().authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("an authority with a user (RFC 9110 §4.2.4)");
+    }
+    if let Some(authority) = authority
         && let Ok(value) = HeaderValue::from_str(authority.as_str())
     {
         request.headers_mut().insert(header::HOST, value);

@@ -159,6 +159,8 @@ async def _backend(version: str, address: str, port: int, heard: list[Heard]) ->
         heard.append(Heard(version, request.host, await request.read()))
         if request.path == "/echo":
             return await _echo(request)
+        if request.path == "/endless":
+            return await _endless(request)
         if request.path == "/large":
             return web.Response(body=bytes(64 << 20))
         await asyncio.sleep(float(headers.get("sleep", "0")))
@@ -183,6 +185,14 @@ async def _backend(version: str, address: str, port: int, heard: list[Heard]) ->
     await runner.setup()
     await web.TCPSite(runner, address, port).start()
     return runner
+
+
+async def _endless(request: web.Request) -> web.StreamResponse:
+    """Sends for as long as somebody reads."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(bytes(1 << 16))
 
 
 async def _echo(request: web.Request) -> web.WebSocketResponse:

@@ -1,6 +1,7 @@
 """An HTTP/2 caller that sends frames as a test makes them, and says nothing of its own but its preface."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -16,6 +17,8 @@ from hyperframe.frame import (
     RstStreamFrame,
     SettingsFrame,
 )
+
+from mesh_testing.backends import Front
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 Headers = Iterable[tuple[str, str]]
@@ -114,14 +117,16 @@ class Caller:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def over(self, stream: int) -> bool:
+        """The proxy has ended or reset it."""
+        ended = any("END_STREAM" in one.flags for one in self.received if one.stream_id == stream)
+        return ended or self.reset(stream) is not None
+
     async def answered(self, stream: int, seconds: float = 20.0) -> str:
         """The status of the response on `stream`, once it is complete."""
-        await self.until(
-            lambda: any("END_STREAM" in one.flags for one in self.received if one.stream_id == stream),
-            seconds,
-        )
+        await self.until(lambda: self.over(stream), seconds)
         status = self.status(stream)
-        assert status is not None
+        assert status is not None, f"reset {self.reset(stream)}"
         return status
 
     async def flood(self, chunk: bytes, most: int) -> int:
@@ -161,3 +166,11 @@ async def caller(port: int, settings: dict[int, int] | None = None) -> AsyncIter
         finally:
             reading.cancel()
             writer.close()
+
+
+async def memory(gateway: Front) -> float:
+    """Resident bytes of the proxy."""
+    text = await gateway.running.admin("/stats/prometheus")
+    found = re.search(r"^process_resident_memory_bytes (\S+)$", text, re.M)
+    assert found is not None
+    return float(found[1])

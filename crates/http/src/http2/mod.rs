@@ -3,3 +3,4 @@
 mod frames;
 pub mod guarded;
 pub mod meter;
+pub mod patience;
