@@ -221,6 +221,16 @@ async def test_a_broken_request_is_not_held_against_the_endpoint(tmp_path: Path)
             hostile.send(DataFrame(stream, b"ab"), DataFrame(stream, b"cdef", flags=["END_STREAM"]))
             await hostile.until(lambda: hostile.over(stream))  # noqa: B023  waited for here
             assert (await gateway.get())[0] == 200
+        for rest in (b"zz\r\n", b"5\r\nabcdefgh"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(
+                b"POST / HTTP/1.1\r\nhost: reviews.example\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"
+                + rest
+            )
+            answer = await asyncio.wait_for(reader.read(), 10)
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 400 "), answer
+            assert (await gateway.get())[0] == 200
+            writer.close()
 
 
 WINDOWS = {"never any window": 0, "a window of one byte, once": 1}
