@@ -44,6 +44,8 @@ ROWS: dict[str, Callable[[Settings, Progress], list[report.Measurement]]] = {
     "workers": workers.workers,
     "payment_overhead": payment.payment_overhead,
     "push_one_endpoint": control_plane.push_one_endpoint,
+    "rolling_deployment": control_plane.rolling_deployment,
+    "control_plane_curve": control_plane.control_plane_curve,
 }
 
 

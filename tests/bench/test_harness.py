@@ -4,13 +4,16 @@ import json
 import os
 import socket
 import threading
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.bench import machine, objects, report
+from tests.bench.curve import draw
 from tests.bench.load import LoadError, read_h2load, read_wrk
 from tests.bench.machine import Machine
 from tests.bench.paced import (
@@ -27,6 +30,7 @@ from tests.bench.paced import (
 )
 from tests.bench.process import resident_bytes
 from tests.bench.report import Measurement, Row
+from tests.bench.rows.control_plane import exponent
 from tests.bench.rows.payment import machine_seconds
 from tests.bench.spread import Spread, percentile
 
@@ -180,3 +184,13 @@ def test_a_row_a_peer_of_medians(tmp_path: Path) -> None:
     assert "a processor, 2 cores" in text
     rounds = json.loads((tmp_path / "bench-run.json").read_text())
     assert rounds["rounds"][0]["samples"]["hauberk"] == [2, 1, 9]
+
+
+def test_a_power_law_is_found_again_and_drawn() -> None:
+    curve = [(size, 3 * size**0.5) for size in (1000.0, 5000.0, 100_000.0)]
+    assert exponent(curve) == pytest.approx(0.5)
+    picture = ElementTree.fromstring(draw("a & b", "size", {"cost": curve}))
+    (line,) = picture.iter("{http://www.w3.org/2000/svg}polyline")
+    points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=0.01), "straight on logarithmic axes"

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from immutables import Map, MapMutation
+
 from hauberk import fault
 from hauberk.mesh.facts import (
     GATEWAY_API,
@@ -116,9 +118,9 @@ class Registry:
     entry_hosts: frozenset[str] = frozenset()
     """Hosts of ServiceEntries in `views`."""
     slices_of: Mapping[Key, frozenset[Key]] = field(default_factory=dict)
-    served_at: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    served_at: Map[str, frozenset[Key]] = field(default_factory=Map)
     """The services that an address is an endpoint of."""
-    workload_at: Mapping[str, Workload] = field(default_factory=dict)
+    workload_at: Map[str, Workload] = field(default_factory=Map)
 
     def update(self, upserted: Iterable[Object], deleted: Iterable[ObjectKey] = ()) -> Registry:
         """The registry with these objects put in and those taken out; itself if that changes nothing."""
@@ -139,12 +141,20 @@ class Registry:
         return self.views.get(host)
 
 
+_BY_ADDRESS = frozenset({"served_at", "workload_at"})
+
+
 class _Update:
-    """One update under way: each mapping is copied when it is first written to."""
+    """One update under way: each mapping is copied when it is first written to.
+
+    Those by address have an entry for each of 100,000 pods, and each pod that comes or goes changes them: they are
+    persistent maps, of which a change copies next to nothing.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._old = registry
         self._copied: dict[str, dict[Any, Any]] = {}
+        self._mutations: dict[str, MapMutation[Any, Any]] = {}
         self._touched: set[Key] = set()
 
     def run(self, upserted: Iterable[Object], deleted: Iterable[ObjectKey]) -> Registry:
@@ -155,11 +165,13 @@ class _Update:
         for key in self._touched:
             self._view(key)
         self._entries()
-        if not self._copied:
+        if not self._copied and not self._mutations:
             return self._old
-        if "views" in self._copied:
+        if "views" in self._copied and self._copied["views"].keys() != self._old.views.keys():
             self._copied["views"] = dict(sorted(self._copied["views"].items()))
-        changed: dict[str, Any] = self._copied
+        changed: dict[str, Any] = self._copied | {
+            name: mutation.finish() for name, mutation in self._mutations.items()
+        }
         return replace(self._old, **changed)
 
     def _entries(self) -> None:
@@ -180,12 +192,16 @@ class _Update:
         if hosts != self._old.entry_hosts:
             self._copied["entry_hosts"] = hosts  # type: ignore[assignment]
 
-    def _get(self, mapping: str) -> Mapping[Any, Any]:
-        copied = self._copied.get(mapping)
-        current: Mapping[Any, Any] = copied if copied is not None else getattr(self._old, mapping)
-        return current
+    def _get(self, mapping: str) -> Any:
+        """As it is by now: a mapping, of which those by address cannot be iterated while they change."""
+        copied = self._copied.get(mapping, self._mutations.get(mapping))
+        return copied if copied is not None else getattr(self._old, mapping)
 
-    def _write(self, mapping: str) -> dict[Any, Any]:
+    def _write(self, mapping: str) -> dict[Any, Any] | MapMutation[Any, Any]:
+        if mapping in _BY_ADDRESS:
+            if mapping not in self._mutations:
+                self._mutations[mapping] = getattr(self._old, mapping).mutate()
+            return self._mutations[mapping]
         if mapping not in self._copied:
             self._copied[mapping] = dict(getattr(self._old, mapping))
         return self._copied[mapping]

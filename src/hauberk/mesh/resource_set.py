@@ -47,6 +47,14 @@ class ResourceSet:
             self._changes[older] = known
         return known
 
+    def replacing(self, updates: Mapping[str, Resource]) -> ResourceSet:
+        """The set with these in the place of those of their names; the set itself if there are none."""
+        if not updates:
+            return self
+        made = ResourceSet({**self._resources, **updates})
+        made._changes[self] = Changes(tuple(updates))
+        return made
+
     def _compare(self, older: ResourceSet) -> Changes:
         was = older._resources
         updated = tuple(name for name, resource in self._resources.items() if was.get(name) is not resource)

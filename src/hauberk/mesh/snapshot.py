@@ -139,6 +139,7 @@ class Snapshot:
         self._outbound: dict[Scope, OutboundView] = {}
         self._before: dict[Scope, OutboundView] = {}
         self._proxies: dict[ProxyKey, Own] = {}
+        self._changed: dict[int, tuple[Registry, tuple[str, ...]]] = {}
         self._routing = routing(registry, before)
         self._units = UnitIndex(registry, self._routing)
         self._scopes = ScopeIndex(registry, self._routing)
@@ -197,6 +198,10 @@ class Snapshot:
         return view
 
     def _derive(self, scope: Scope, before: OutboundView | None) -> OutboundView:
+        if before is not None and self._units.same_configuration(before.registry):
+            adjusted = self._adjusted(scope, before)
+            if adjusted is not None:
+                return adjusted
         units = dict(self._changed_units(scope, before))
         visible = [self.registry.views[host] for host in units]
         names = before.names if before and _same_services(before, units) else dns_names(visible)
@@ -206,6 +211,36 @@ class Snapshot:
             for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE)
         }
         return OutboundView(self.registry, units, names, sets)
+
+    def _adjusted(self, scope: Scope, before: OutboundView) -> OutboundView | None:
+        """The view after a change of endpoints alone, by the services concerned; None where more follows from it."""
+        units, pairs = dict(before.units), []
+        for host in self._changed_hosts(before.registry):
+            old = before.units.get(host)
+            new = self._unit(scope, self.registry.views[host], old)
+            if old is new:
+                continue
+            if old is None or new is None or new.inputs.view.service.headless:
+                return None  # names come or go
+            units[host] = new
+            pairs.append((old, new))
+        sets: dict[str, ResourceSet] = {}
+        for type_url, known in before.sets.items():
+            updates = _replacements(type_url, known, pairs)
+            if updates is None:
+                return None
+            sets[type_url] = known.replacing(updates)
+        return OutboundView(self.registry, units, before.names, sets)
+
+    def _changed_hosts(self, earlier: Registry) -> tuple[str, ...]:
+        """Hosts that have other endpoints than in `earlier`; found once for all scopes."""
+        known = self._changed.get(id(earlier))
+        if known is None:
+            views = earlier.views
+            changed = tuple(host for host, view in self.registry.views.items() if views.get(host) is not view)
+            # Kept with the registry, so that no other one gets its number.
+            known = self._changed[id(earlier)] = (earlier, changed)
+        return known[1]
 
     def _changed_units(self, scope: Scope, before: OutboundView | None) -> Iterator[tuple[str, Unit]]:
         """Every unit in order of hosts; where only endpoints changed, the others are taken over unlooked."""
@@ -352,6 +387,23 @@ def _collect(
     if before and made.changes_since(before.sets[type_url]) == NO_CHANGES:
         return before.sets[type_url]
     return made
+
+
+def _replacements(
+    type_url: str, known: ResourceSet, pairs: Iterable[tuple[Unit, Unit]]
+) -> dict[str, Resource] | None:
+    """What takes the place of what; None unless every name stays with the unit that has it."""
+    updates: dict[str, Resource] = {}
+    for old, new in pairs:
+        was, now = old.resources.get(type_url, ()), new.resources.get(type_url, ())
+        if [one.name for one in was] != [one.name for one in now]:
+            return None
+        for before, after in zip(was, now, strict=True):
+            if before is not after:
+                if known.get(before.name) is not before:
+                    return None
+                updates[before.name] = after
+    return updates
 
 
 def _same_services(before: OutboundView, units: Mapping[str, Unit]) -> bool:
