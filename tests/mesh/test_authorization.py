@@ -28,11 +28,14 @@ PRINCIPALS = ["cluster.local/ns/a/sa/x", "cluster.local/ns/b/sa/x", "cluster.loc
 SOURCE = fields(
     principals=PRINCIPALS,
     namespaces=["a", "b", "a*", "*b", "*"],
+    serviceAccounts=["x", "a/x", "b/x"],
     ipBlocks=["10.0.0.0/24", "10.0.1.5", "0.0.0.0/0"],
+    remoteIpBlocks=["10.0.0.0/24", "192.0.2.0/24"],
+    requestPrincipals=["https://i/s", "https://i/*", "*/s", "*"],
 )
 OPERATION = fields(
     methods=["GET", "POST", "*"],
-    paths=["/", "/a/*", "*/b", "/a.b", "*"],
+    paths=["/", "/a/*", "*/b", "/a.b", "/{*}/b", "/a/{**}", "/a/{*}", "*"],
     hosts=["web", "*.B", "*"],
     ports=["80", "81"],
 )
@@ -48,6 +51,13 @@ def condition(draw: st.DrawFn) -> dict[str, Any]:
                 ("source.principal", PRINCIPALS),
                 ("source.ip", ["10.0.0.0/24", "10.0.1.5"]),
                 ("destination.port", ["80", "81"]),
+                ("destination.ip", ["10.66.0.0/24", "10.66.0.2"]),
+                ("connection.sni", ["web", "*.b", "*"]),
+                ("remote.ip", ["10.0.0.0/24", "192.0.2.7"]),
+                ("source.serviceAccount", ["x", "b/x"]),
+                ("request.auth.principal", ["https://i/s", "*"]),
+                ("request.auth.audiences", ["one", "t*"]),
+                ("request.auth.claims[g]", ["one", "t*", "*"]),
             ]
         )
     )
@@ -81,6 +91,17 @@ CALL = st.builds(
     path=st.sampled_from(["/", "/a/1", "/a/b", "/a.b", "/axb"]),
     host=st.sampled_from(["web", "WEB", "x.b"]),
     headers=st.sampled_from([{}, {"x": "1"}, {"x": "23"}]),
+    remote=st.sampled_from(["10.0.0.7", "192.0.2.7"]),
+    destination=st.sampled_from(["10.66.0.1", "10.66.0.2", "10.66.1.1"]),
+    server_name=st.sampled_from(["", "web", "x.b"]),
+    claims=st.sampled_from(
+        [
+            {},
+            {"iss": "https://i", "sub": "s"},
+            {"iss": "https://j", "sub": "s", "aud": "one", "g": ["two", "three"]},
+            {"iss": "https://i", "sub": "t", "aud": ["one", "two"], "g": "one"},
+        ]
+    ),
 )
 
 
@@ -147,6 +168,34 @@ def test_which_policies_apply() -> None:
         registry.of_kind(SECURITY, "AuthorizationPolicy"), "a", Labels.of({"app": "web", "v": "1"}), Mesh()
     )
     assert sorted(one.name for one in chosen) == ["mesh", "namespace", "workload"]
+
+
+@pytest.mark.parametrize("http", [True, False])
+def test_a_policy_in_dry_run_decides_nothing_and_stands_in_the_shadow_rules(http: bool) -> None:
+    rules = [{"from": [{"source": {"namespaces": ["b"]}}]}]
+
+    def dry(action: str, value: str = "true") -> dict[str, Any]:
+        made = configuration(
+            "AuthorizationPolicy", f"tried-{action.lower()}", {"action": action, "rules": rules}, "a"
+        )
+        made["metadata"]["annotations"] = {"istio.io/dry-run": value}
+        return made
+
+    def translated(*objects: dict[str, Any]) -> Authorization:
+        policies = Registry().update(objects).of_kind(SECURITY, "AuthorizationPolicy")
+        return authorize(policies, Mesh())
+
+    call = Call(principal="cluster.local/ns/b/sa/x", http=http)
+    tried = translated(dry("DENY"), dry("ALLOW"), dry("CUSTOM"), dry("AUDIT"))
+    deny, allow = decoded(tried, call)
+    assert (deny.shadow_rules_stat_prefix, allow.shadow_rules_stat_prefix) == (
+        "istio_dry_run_deny_", "istio_dry_run_allow_"
+    )  # fmt: skip
+    assert list(deny.shadow_rules.policies) == ["ns[a]-policy[tried-deny]-rule[0]"]
+    assert not deny.HasField("rules") and not allow.HasField("rules")
+    assert envoy_allows([deny, allow], call)
+    assert tried.revision != translated(dry("DENY", "false")).revision
+    assert not envoy_allows(decoded(translated(dry("DENY", "false")), call), call)
 
 
 def test_names_and_revision() -> None:

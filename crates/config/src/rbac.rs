@@ -22,6 +22,8 @@ pub enum RbacAction {
 pub struct RbacFilter {
     pub rules: Option<Arc<Rbac>>,
     pub shadow_rules: Option<Arc<Rbac>>,
+    /// Rules in dry run: what they would decide is reported.
+    pub dry_run: Option<Arc<Rbac>>,
 }
 
 #[derive(Debug, Serialize, Clone, PartialEq, Eq)]

@@ -51,6 +51,22 @@ pub fn run(bytes: &[u8]) {
         "{}",
         context()
     );
+    let tried = filter
+        .dry_run
+        .clone()
+        .filter(|rules| rules.action != RbacAction::Log)
+        .map(|rules| RbacFilter {
+            rules: Some(rules),
+            ..RbacFilter::default()
+        });
+    assert_eq!(
+        access.try_connection(&subject).map(reference::verdict),
+        tried
+            .as_ref()
+            .map(|tried| reference::decide(tried, &subject, None)),
+        "{}",
+        context()
+    );
     let standing = access.settle(&subject);
     for _ in 0..4 {
         let request = generate::request(&mut choices);
@@ -69,6 +85,16 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(
             reference::verdict(access.request(&standing, &subject, &asked)),
             reference::decide(&filter, &subject, question),
+            "{request:?} {metadata:?}\n{}",
+            context()
+        );
+        assert_eq!(
+            access
+                .try_request(&standing, &subject, &asked)
+                .map(reference::verdict),
+            tried
+                .as_ref()
+                .map(|tried| reference::decide(tried, &subject, question)),
             "{request:?} {metadata:?}\n{}",
             context()
         );
@@ -95,10 +121,11 @@ fn audited(
 }
 
 fn filter(choices: &mut Choices<'_>) -> RbacFilter {
-    let shadow = choices.once_in(3);
+    let (shadow, dry_run) = (choices.once_in(3), choices.once_in(3));
     RbacFilter {
         rules: (!choices.once_in(10)).then(|| rules(choices)),
         shadow_rules: shadow.then(|| rules(choices)),
+        dry_run: dry_run.then(|| rules(choices)),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::access_log;
 use crate::body::{Early, Upload};
-use crate::connection::Connection;
+use crate::connection::{Connection, dry_run};
 use crate::ended::{Ended, text};
 use crate::pool::Pool;
 use crate::trace::{self, Traced};
@@ -44,6 +44,8 @@ pub struct Call {
     pub decision: Decision,
     /// The AUDIT policy that matched.
     pub audited: Option<Arc<str>>,
+    /// What the policies in dry run would have decided.
+    pub tried: Option<Decision>,
     /// The authorizer that was asked.
     pub authorizer: Option<Arc<str>>,
     /// What filters have read of the request's body.
@@ -88,6 +90,7 @@ impl Call {
             flags: Flags::default(),
             decision: Decision::allowed(),
             audited: None,
+            tried: None,
             authorizer: None,
             early: Early::default(),
             reroute: false,
@@ -127,6 +130,7 @@ impl Call {
         let policy = self.connection.policy(&self.decision);
         record::Policy {
             audit: self.audited.clone().or(policy.audit.clone()),
+            dry_run: self.tried.as_ref().map(dry_run).or(policy.dry_run.clone()),
             authorizer: self.authorizer.clone(),
             ..policy
         }
@@ -226,6 +230,9 @@ impl Drop for Call {
                 source_principal: connection.peer_id().unwrap_or_default().into(),
             });
         }
+        if let Some(tried) = &self.tried {
+            connection.tried(tried);
+        }
         let milliseconds = self.started.elapsed().as_secs_f64() * 1000.0;
         let worker = &connection.worker;
         worker.metrics.route(
@@ -237,7 +244,11 @@ impl Drop for Call {
             },
             milliseconds,
         );
-        let telling = !self.decision.allowed || !self.flags.is_empty() || self.audited.is_some();
+        let would_refuse = self.tried.as_ref().is_some_and(|tried| !tried.allowed);
+        let telling = !self.decision.allowed
+            || !self.flags.is_empty()
+            || self.audited.is_some()
+            || would_refuse;
         let recorded = (telling || worker.sink.tapped() || random().is_multiple_of(SAMPLE))
             .then(|| record::Id(random()));
         let exemplified = recorded.map(|call| (key.clone(), call));

@@ -10,7 +10,7 @@ use hauberk_config::endpoint::Workload;
 use hauberk_config::listener::{Direction, TerminalFilter, Traffic};
 use hauberk_telemetry::edge::{Edge, Ends, Peer};
 use hauberk_telemetry::flags::{Flag, Flags};
-use hauberk_telemetry::metrics::{AuditKey, ConnectionKey};
+use hauberk_telemetry::metrics::{AuditKey, ConnectionKey, DryRunKey};
 use hauberk_telemetry::record::{self, Counters, Id, Party, Phase, Record, Reporter, Verdict};
 use hauberk_telemetry::timestamp::Timestamp;
 use hauberk_tls::Session;
@@ -38,6 +38,8 @@ pub struct Connection {
     verdict: RefCell<Option<record::Policy>>,
     /// The AUDIT policy that matched the connection itself.
     audited: RefCell<Option<Arc<str>>>,
+    /// What the policies in dry run would have decided on the connection itself.
+    dry_run: RefCell<Option<record::DryRun>>,
     /// What this connection settles of the chain's HTTP policies, for as long as the chain stays.
     settled: RefCell<Vec<(*const Access, Rc<Settled>)>>,
     /// The authorizer that was asked about the connection itself.
@@ -98,6 +100,7 @@ impl Connection {
             opened: Cell::new(false),
             verdict: RefCell::new(None),
             audited: RefCell::new(None),
+            dry_run: RefCell::new(None),
             settled: RefCell::default(),
             authorizer: RefCell::new(None),
             bytes_in: Cell::new(0),
@@ -194,10 +197,18 @@ impl Connection {
         decision
     }
 
-    /// Asks the chain's AUDIT policies, once; they decide nothing.
+    /// Asks the chain's policies in dry run and its AUDIT policies, once; they decide nothing.
     pub fn audit(&self) {
         let chain = Arc::clone(&self.chain.borrow());
         let subject = self.subject();
+        let tries = chain
+            .rbac
+            .iter()
+            .filter_map(|rbac| rbac.try_connection(&subject));
+        if let Some(tried) = tries.reduce(Decision::then) {
+            self.tried(&tried);
+            *self.dry_run.borrow_mut() = Some(dry_run(&tried));
+        }
         let Some(policy) = chain
             .rbac
             .iter()
@@ -210,6 +221,15 @@ impl Connection {
             source_principal: text(self.peer_id()),
         });
         *self.audited.borrow_mut() = Some(policy);
+    }
+
+    /// Counts what the policies in dry run would have decided.
+    pub fn tried(&self, decision: &Decision) {
+        self.worker.metrics.tried(DryRunKey {
+            verdict: verdict(decision),
+            policy: Arc::clone(&decision.policy),
+            source_principal: text(self.peer_id()),
+        });
     }
 
     pub fn audited(&self) -> Option<Arc<str>> {
@@ -262,14 +282,11 @@ impl Connection {
     pub fn policy(&self, decision: &Decision) -> record::Policy {
         record::Policy {
             revision: Arc::clone(&self.listener.borrow().config.policy_revision),
-            verdict: if decision.allowed {
-                Verdict::Allow
-            } else {
-                Verdict::Deny
-            },
+            verdict: verdict(decision),
             policy: Arc::clone(&decision.policy),
             reason: Arc::clone(&decision.reason),
             audit: self.audited(),
+            dry_run: self.dry_run.borrow().clone(),
             authorizer: self.authorizer.borrow().clone(),
         }
     }
@@ -522,6 +539,22 @@ pub fn decide(filters: &[Access], mut ask: impl FnMut(&Access) -> Decision) -> D
         }
     }
     result
+}
+
+fn verdict(decision: &Decision) -> Verdict {
+    if decision.allowed {
+        Verdict::Allow
+    } else {
+        Verdict::Deny
+    }
+}
+
+/// A decision in dry run, as records have it.
+pub fn dry_run(decision: &Decision) -> record::DryRun {
+    record::DryRun {
+        verdict: verdict(decision),
+        policy: Arc::clone(&decision.policy),
+    }
 }
 
 fn party(address: SocketAddr, proved: (Arc<str>, Arc<str>), service: Option<Arc<str>>) -> Party {

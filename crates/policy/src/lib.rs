@@ -9,7 +9,7 @@ mod rules;
 
 use std::sync::{Arc, LazyLock};
 
-use hauberk_config::rbac::{RbacAction, RbacFilter};
+use hauberk_config::rbac::{Rbac, RbacAction, RbacFilter};
 
 pub use claim::Metadata;
 pub use facts::{Asked, Subject};
@@ -22,6 +22,8 @@ pub struct Access {
     enforced: Option<(Enforced, Rules)>,
     /// Rules that decide nothing: shadow rules, or rules whose action is LOG.
     audited: Vec<Rules>,
+    /// Rules in dry run.
+    tried: Option<(Enforced, Rules)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,7 @@ enum Enforced {
 pub struct Standing {
     enforced: rules::Standing,
     audited: Vec<rules::Standing>,
+    tried: rules::Standing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,19 +71,26 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// What two filters come to, asked one after the other: the first refusal counts, else the last that names a policy.
+    pub fn then(self, next: Self) -> Self {
+        if !self.allowed || (next.allowed && next.policy.is_empty()) {
+            self
+        } else {
+            next
+        }
+    }
+}
+
 impl Access {
     pub fn new(filter: &RbacFilter) -> Self {
-        let enforced = filter.rules.as_ref().and_then(|rules| match rules.action {
-            RbacAction::Allow => Some((Enforced::Allow, Rules::new(rules))),
-            RbacAction::Deny => Some((Enforced::Deny, Rules::new(rules))),
-            RbacAction::Log => None,
-        });
         let noted = filter
             .rules
             .as_ref()
             .filter(|rules| rules.action == RbacAction::Log);
         Self {
-            enforced,
+            enforced: deciding(filter.rules.as_deref()),
+            tried: deciding(filter.dry_run.as_deref()),
             audited: filter
                 .shadow_rules
                 .iter()
@@ -106,14 +116,25 @@ impl Access {
         self.audited.iter().find_map(matched)
     }
 
+    /// What the rules in dry run would decide on such a connection; `None`: there are none.
+    pub fn try_connection(&self, subject: &Subject<'_>) -> Option<Decision> {
+        let (action, rules) = self.tried.as_ref()?;
+        let facts = WithoutRequests(subject);
+        Some(decision(
+            *action,
+            rules.first(&rules.settle(&facts), &facts),
+        ))
+    }
+
     /// What a connection settles, to be remembered as long as it lives.
     pub fn settle(&self, subject: &Subject<'_>) -> Standing {
         let facts = BeforeRequests(subject);
+        let settled = |deciding: Option<&(Enforced, Rules)>| {
+            deciding.map_or_else(Default::default, |(_, rules)| rules.settle(&facts))
+        };
         Standing {
-            enforced: self
-                .enforced
-                .as_ref()
-                .map_or_else(Default::default, |(_, rules)| rules.settle(&facts)),
+            enforced: settled(self.enforced.as_ref()),
+            tried: settled(self.tried.as_ref()),
             audited: self
                 .audited
                 .iter()
@@ -136,6 +157,18 @@ impl Access {
         decision(*action, rules.first(&standing.enforced, &facts))
     }
 
+    /// What the rules in dry run would decide on a request; `None`: there are none.
+    pub fn try_request(
+        &self,
+        standing: &Standing,
+        subject: &Subject<'_>,
+        asked: &Asked<'_>,
+    ) -> Option<Decision> {
+        let (action, rules) = self.tried.as_ref()?;
+        let matched = rules.first(&standing.tried, &WithRequest(subject, asked));
+        Some(decision(*action, matched))
+    }
+
     /// The first policy that matches a request, of those that decide nothing.
     pub fn audit(
         &self,
@@ -147,6 +180,17 @@ impl Access {
         let mut audited = self.audited.iter().zip(&standing.audited);
         audited.find_map(|(rules, standing)| rules.first(standing, &facts))
     }
+}
+
+/// `None`: the rules decide nothing.
+fn deciding(rules: Option<&Rbac>) -> Option<(Enforced, Rules)> {
+    let rules = rules?;
+    let action = match rules.action {
+        RbacAction::Allow => Enforced::Allow,
+        RbacAction::Deny => Enforced::Deny,
+        RbacAction::Log => return None,
+    };
+    Some((action, Rules::new(rules)))
 }
 
 fn decision(action: Enforced, matched: Option<Arc<str>>) -> Decision {

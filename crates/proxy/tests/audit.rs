@@ -92,10 +92,12 @@ async fn audited_hop(filter: RbacFilter) -> (Proxy, u16) {
 async fn a_request_that_an_audit_policy_matches_is_answered_and_noted() {
     for filter in [
         RbacFilter {
+            dry_run: None,
             rules: None,
             shadow_rules: Some(rules(RbacAction::Allow, watched_path())),
         },
         RbacFilter {
+            dry_run: None,
             rules: Some(rules(RbacAction::Log, watched_path())),
             shadow_rules: None,
         },
@@ -133,6 +135,7 @@ async fn a_connection_that_an_audit_policy_matches_is_served_and_noted() {
     insert_cluster(&mut snapshot, clusters);
     let mut audited = chain(tcp("t"), DownstreamTransport::Plain);
     audited.rbac = vec![RbacFilter {
+        dry_run: None,
         rules: None,
         shadow_rules: Some(rules(RbacAction::Allow, Permission::DestinationPort(port))),
     }];
@@ -151,4 +154,33 @@ async fn a_connection_that_an_audit_policy_matches_is_served_and_noted() {
         metrics.contains(&format!("hauberk_audited_total{{policy=\"{POLICY}\"")),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn a_policy_in_dry_run_refuses_nothing_and_says_what_it_would_have_done() {
+    let filter = RbacFilter {
+        rules: None,
+        shadow_rules: None,
+        dry_run: Some(rules(RbacAction::Deny, watched_path())),
+    };
+    let (proxy, port) = audited_hop(filter).await;
+    for path in ["/open", "/vault/7"] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: v\r\nconnection: close\r\n\r\n");
+        let answer = exchange(port, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let record = proxy.recorded(&["\"type\":\"request\"", "/vault/7"]).await;
+    let tried = format!("\"dry_run\":{{\"verdict\":\"deny\",\"policy\":\"{POLICY}\"}}");
+    assert!(
+        record.contains("\"verdict\":\"allow\"") && record.contains(&tried),
+        "{record}"
+    );
+    let metrics = proxy.engine.statistics().await;
+    for labels in [
+        format!("verdict=\"deny\",policy=\"{POLICY}\""),
+        "verdict=\"allow\",policy=\"unknown\"".to_owned(),
+    ] {
+        let series = format!("hauberk_dry_run_total{{{labels},source_principal=\"unknown\"}} 1\n");
+        assert!(metrics.contains(&series), "{metrics}");
+    }
 }

@@ -256,6 +256,7 @@ fn deny(method: &str) -> RbacFilter {
         treat_missing_as_empty: false,
     };
     RbacFilter {
+        dry_run: None,
         rules: Some(Arc::new(Rbac {
             action: RbacAction::Deny,
             policies: vec![Policy {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::edge::{Edge, label, reporter_name};
 use crate::flags::Flags;
 use crate::open_metrics::Format;
-use crate::record::{Id, Reporter};
+use crate::record::{Id, Reporter, Verdict};
 use crate::timestamp::Timestamp;
 
 /// Label combinations of each kind kept by a worker; further ones are counted together under `overflow`.
@@ -78,6 +78,15 @@ pub struct ConnectionKey {
 /// Calls that an AUDIT policy matched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AuditKey {
+    pub policy: Arc<str>,
+    pub source_principal: Arc<str>,
+}
+
+/// Calls on which policies in dry run would have decided.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DryRunKey {
+    pub verdict: Verdict,
+    /// Empty: none matched.
     pub policy: Arc<str>,
     pub source_principal: Arc<str>,
 }
@@ -187,6 +196,7 @@ pub struct Snapshot {
     routes: HashMap<RouteKey, RouteSeries>,
     connections: HashMap<ConnectionKey, ConnectionSeries>,
     audited: HashMap<AuditKey, u64>,
+    dry_runs: HashMap<DryRunKey, u64>,
     asked: HashMap<AuthorizerKey, u64>,
     overflow: u64,
 }
@@ -256,6 +266,15 @@ impl Metrics {
         *values.audited.entry(key).or_default() += 1;
     }
 
+    pub fn tried(&self, key: DryRunKey) {
+        let mut values = self.values.borrow_mut();
+        if values.dry_runs.len() >= MOST_SERIES && !values.dry_runs.contains_key(&key) {
+            values.overflow += 1;
+            return;
+        }
+        *values.dry_runs.entry(key).or_default() += 1;
+    }
+
     pub fn asked(&self, key: AuthorizerKey) {
         // Their number is that of configured authorizers.
         *self.values.borrow_mut().asked.entry(key).or_default() += 1;
@@ -294,6 +313,9 @@ impl Snapshot {
             mine.closed += series.closed;
             mine.sent += series.sent;
             mine.received += series.received;
+        }
+        for (key, count) in &other.dry_runs {
+            *self.dry_runs.entry(key.clone()).or_default() += count;
         }
         for (key, count) in &other.audited {
             *self.audited.entry(key.clone()).or_default() += count;
@@ -390,6 +412,21 @@ impl Snapshot {
             labels.push(',');
             label(&mut labels, "source_principal", &key.source_principal);
             line(out, "hauberk_audited_total", &labels, *count as f64);
+        }
+        header(
+            out,
+            "hauberk_dry_run_total",
+            "counter",
+            "Requests and TCP connections, by what the policies in dry run would have decided.",
+        );
+        for (key, count) in &self.dry_runs {
+            let mut labels = String::new();
+            label(&mut labels, "verdict", key.verdict.text());
+            labels.push(',');
+            label(&mut labels, "policy", &key.policy);
+            labels.push(',');
+            label(&mut labels, "source_principal", &key.source_principal);
+            line(out, "hauberk_dry_run_total", &labels, *count as f64);
         }
         header(
             out,

@@ -38,11 +38,20 @@ pub enum Phase {
     Close,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Allow,
     Deny,
+}
+
+impl Verdict {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// One end of a connection. SPIFFE ID and serial are empty where nothing was proved.
@@ -73,9 +82,19 @@ pub struct Policy {
     /// The AUDIT policy that matched, whatever the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Arc<str>>,
+    /// What the policies in dry run would have decided, had they alone been enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<DryRun>,
     /// The authorizer outside the proxy that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorizer: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct DryRun {
+    pub verdict: Verdict,
+    /// Empty: no policy matched.
+    pub policy: Arc<str>,
 }
 
 #[derive(Debug, Clone, Serialize)]

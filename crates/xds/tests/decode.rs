@@ -6,7 +6,7 @@ mod resources;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::core::v3::{HealthCheck, Metadata};
+use envoy_types::pb::envoy::config::core::v3::{HealthCheck, Metadata, TypedExtensionConfig};
 use envoy_types::pb::envoy::config::rbac::v3::{
     Permission, Policy, Principal, Rbac, permission, principal,
 };
@@ -15,6 +15,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use envoy_types::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::google::protobuf as pb;
@@ -335,4 +336,34 @@ fn no_bytes_make_it_panic() {
 
 fn resource(message: &impl prost::Message) -> Vec<u8> {
     message.encode_to_vec()
+}
+
+#[test]
+fn path_templates_of_policies() {
+    let template = |text: &str| {
+        permission::Rule::UriTemplate(TypedExtensionConfig {
+            name: "template".into(),
+            typed_config: Some(any(
+                "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+                &UriTemplateMatchConfig {
+                    path_template: text.into(),
+                },
+            )),
+        })
+    };
+    let decoded = |text: &str| {
+        let filter = rbac(template(text), principal::Identifier::Any(true));
+        let filters = vec![
+            network_filter("rbac", any(RBAC, &filter)),
+            network_filter("tcp", any(TCP_PROXY, &tcp_proxy())),
+        ];
+        let mut state = state_with(eds_cluster("c"));
+        let told = answer(LISTENER, &[("web", "1", listener("web", filters))], &[]);
+        state.apply(&told).map(|_| state.publish())
+    };
+    let found = format!("{:?}", decoded("/a.b/*/c/**").expect("a template"));
+    assert!(found.contains(r#"Regex("/a\\.b/[^/]+/c/.*")"#), "{found}");
+    for bad in ["/{name}/c", "a/*"] {
+        assert!(decoded(bad).is_err(), "{bad}");
+    }
 }

@@ -27,6 +27,13 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
 
 
+class DryRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A verdict that would have been, had the policies in dry run alone been enforced."""
+
+    verdict: Literal["allow", "deny"] = "allow"
+    policy: str = ""
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict, the policy that gave it, and the revision of all that applied."""
 
@@ -36,6 +43,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     audit: str = ""
     """The AUDIT policy that matched, whatever the verdict."""
+    dry_run: DryRun | None = None
+    """What the policies in dry run would have decided; None: there are none."""
     authorizer: str = ""
     """The authorizer outside the proxy that was asked, whatever came of it."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hauberk.chain.record import Connection, Decision, Endpoint, Request
+from hauberk.chain.record import Connection, Decision, DryRun, Endpoint, Request
 from hauberk.chain.ring import Link, Ring, State
 
 _NOT_YET = {
@@ -93,11 +93,17 @@ def _sentence(connection: Connection, request: Request | None, decision: Decisio
     )
     what = f"{request.method} {request.path} of " if request is not None else ""
     noted = f" {decision.audit} noted it." if decision.audit else ""
+    noted += f" In dry run: {dry_run_words(decision.dry_run)}." if decision.dry_run else ""
     if decision.verdict == "allow":
         by = f"by {decision.policy}" if decision.policy else "as no policy applies to the callee"
         return f"{what}{caller} to {callee}:{connection.destination.port} was allowed {by}.{noted}"
     by = f"by {decision.policy}" if decision.policy else f"as {decision.reason or 'no policy allows it'}"
     return f"{what}{caller} to {callee}:{connection.destination.port} was refused {by}.{noted}"
+
+
+def dry_run_words(dry_run: DryRun) -> str:
+    """What policies in dry run would have decided."""
+    return f"{dry_run.policy or 'no policy matched'} → {dry_run.verdict}"
 
 
 def _policy(decision: Decision) -> Link:
@@ -114,10 +120,12 @@ def _policy(decision: Decision) -> Link:
         "reason": decision.reason,
         "audit": decision.audit,
         "authorizer": decision.authorizer,
+        "dry_run": dry_run_words(decision.dry_run) if decision.dry_run else "",
     }
     revision = f" (revision {decision.revision})" if decision.revision else ""
     noted = f"; authorizer {decision.authorizer} was asked" if decision.authorizer else ""
     noted += f"; audited by {decision.audit}" if decision.audit else ""
+    noted += f"; in dry run {dry_run_words(decision.dry_run)}" if decision.dry_run else ""
     return Link(Ring.POLICY, State.RECORDED, line + revision + noted, {k: v for k, v in facts.items() if v})
 
 

@@ -1,5 +1,7 @@
 """AuthorizationPolicy → Envoy RBAC (Istio, "Authorization Policy"): CUSTOM, then DENY, then ALLOW; AUDIT notes.
 
+A policy in dry run (Istio's annotation `istio.io/dry-run`) stands in the shadow rules of its action's filter.
+
 What a CUSTOM policy matches an authorizer is asked about (`external_authorization.py`). Where nobody can be asked it
 is refused: the authorizer is not there, or it speaks HTTP and the connection is plain TCP.
 
@@ -91,10 +93,14 @@ class Authorization:
         asked = {one.name: one for one in self.authorizers if http or one.grpc}
         custom: dict[str, list[Configuration]] = {}
         by_action: dict[str, list[Configuration]] = {}
+        tried: dict[str, list[Configuration]] = {}
         for policy in self.policies:
             action = policy.spec.get("action") or "ALLOW"
             authorizer = provider_of(policy)
-            if authorizer in asked:
+            if policy.dry_run:
+                # Nobody is asked, and nothing is noted, in dry run: of CUSTOM and AUDIT nothing is left.
+                tried.setdefault(action, []).append(policy)
+            elif authorizer in asked:
                 custom.setdefault(authorizer, []).append(policy)
             else:
                 # Nobody can be asked (CUSTOM): what should be asked about is refused; so is what is unknown.
@@ -108,9 +114,15 @@ class Authorization:
             prefix = external_authorization.selection_prefix(asked[name])
             made.append(_Step(shadow_rules=selecting, shadow_prefix=prefix, authorizer=asked[name]))
         for action in ("DENY", "ALLOW"):
-            if action in by_action:
-                rules = self._translate(by_action[action], action, denies=action == "DENY", http=http)
-                made.append(_Step(rules=rules))
+            rules, shadow = (
+                self._translate(chosen[action], action, denies=action == "DENY", http=http)
+                if action in chosen
+                else None
+                for chosen in (by_action, tried)
+            )
+            if rules is not None or shadow is not None:
+                prefix = f"istio_dry_run_{action.lower()}_" if shadow is not None else ""
+                made.append(_Step(rules=rules, shadow_rules=shadow, shadow_prefix=prefix))
         return made
 
     def _translate(
@@ -171,7 +183,7 @@ def authorize(
         return Authorization((), mesh.trust_domain, "0" * 16)
     known = authorizers or {}
     asked = tuple(known[name] for name in sorted({provider_of(one) for one in ordered} & known.keys()))
-    content = [[policy.namespace, policy.name, policy.spec] for policy in ordered]
+    content = [[policy.namespace, policy.name, policy.spec, policy.dry_run] for policy in ordered]
     content += [[one.name, one.cluster, one.told] for one in asked]
     digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8)
     return Authorization(ordered, mesh.trust_domain, digest.hexdigest(), asked)
@@ -404,7 +416,9 @@ def _regex(pattern: str) -> string_pb2.StringMatcher:
 
 def _quote(text: str) -> str:
     """A literal in RE2 syntax."""
-    return "".join(char if char.isalnum() or char in "-_/" else f"\\{char}" for char in text)
+    return "".join(
+        f"\\{char}" if char.isascii() and not char.isalnum() and char not in "-_/" else char for char in text
+    )
 
 
 def _wild(value: str, anything: str) -> str:

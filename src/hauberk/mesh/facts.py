@@ -211,13 +211,17 @@ class Configuration:
     created: str
     generation: int
     spec: Mapping[str, Any]
+    dry_run: bool = False
+    """A policy that decides nothing and whose results are reported (annotation `istio.io/dry-run`)."""
 
     @property
     def key(self) -> Key:
         return self.namespace, self.name
 
     def same(self, other: Configuration) -> bool:
-        return self.spec == other.spec and self.labels == other.labels and self.generation == other.generation
+        return (self.spec, self.labels, self.generation, self.dry_run) == (
+            other.spec, other.labels, other.generation, other.dry_run
+        )  # fmt: skip
 
 
 def host_of(name: str, namespace: str, mesh: Mesh) -> str:

@@ -98,6 +98,8 @@ CONFIGURATION_KINDS = frozenset(
 _log = logging.getLogger(__name__)
 
 GATEWAY_ANNOTATION = "hauberk.io/gateway"
+DRY_RUN_ANNOTATION = "istio.io/dry-run"
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +426,7 @@ def _parse_configuration(group: str, obj: Object) -> Configuration:
         created=str(metadata.get("creationTimestamp") or ""),
         generation=metadata.get("generation") or 0,
         spec=obj.get("spec") or {},
+        dry_run=str((metadata.get("annotations") or {}).get(DRY_RUN_ANNOTATION)) in _TRUE,
     )
 
 

@@ -19,6 +19,12 @@ class Call:
     path: str = "/"
     host: str = "web"
     headers: dict[str, str] = field(default_factory=dict)
+    remote: str = "10.0.0.1"
+    """The caller's address, as a trusted `x-forwarded-for` says it."""
+    destination: str = "10.66.0.1"
+    server_name: str = ""
+    claims: dict[str, Any] = field(default_factory=dict)
+    """Of a verified token; empty if there is none."""
 
     def header(self, name: str) -> str | None:
         return {":method": self.method, ":authority": self.host, **self.headers}.get(name)
@@ -78,8 +84,30 @@ def _principal(one: Any, call: Call) -> bool:
             bool(call.principal) and _text(one.authenticated.principal_name, f"spiffe://{call.principal}")
         ),
         "direct_remote_ip": lambda: _inside(one.direct_remote_ip, call.address),
-        "remote_ip": lambda: _inside(one.remote_ip, call.address),
+        "remote_ip": lambda: _inside(one.remote_ip, call.remote if call.http else call.address),
+        "metadata": lambda: _metadata(one.metadata, call),
         "header": lambda: call.http and _header(one.header, call),
+    }[kind]()
+
+
+def _metadata(matcher: Any, call: Call) -> bool:
+    assert matcher.filter == "envoy.filters.http.jwt_authn" and not matcher.invert
+    value: Any = {"payload": call.claims} if call.http and call.claims else {}
+    for segment in matcher.path:
+        if not isinstance(value, dict) or segment.key not in value:
+            return False
+        value = value[segment.key]
+    return _value(matcher.value, value)
+
+
+def _value(matcher: Any, value: Any) -> bool:
+    kind = matcher.WhichOneof("match_pattern")
+    return {
+        "string_match": lambda: isinstance(value, str) and _text(matcher.string_match, value),
+        "list_match": lambda: (
+            isinstance(value, list) and any(_value(matcher.list_match.one_of, each) for each in value)
+        ),
+        "or_match": lambda: any(_value(each, value) for each in matcher.or_match.value_matchers),
     }[kind]()
 
 
@@ -93,6 +121,8 @@ def _permission(one: Any, call: Call) -> bool:
         "header": lambda: call.http and _header(one.header, call),
         "url_path": lambda: call.http and _text(one.url_path.path, call.path),
         "destination_port": lambda: one.destination_port == call.port,
+        "destination_ip": lambda: _inside(one.destination_ip, call.destination),
+        "requested_server_name": lambda: _text(one.requested_server_name, call.server_name),
     }[kind]()
 
 
@@ -121,11 +151,14 @@ def _rule(rule: dict[str, Any], call: Call, *, deny: bool) -> bool:
     )
 
 
+_HTTP_ALONE = ("methods", "paths", "hosts", "remoteIpBlocks", "requestPrincipals")
+
+
 def _fields(told: dict[str, list[str]], call: Call, deny: bool) -> bool:
     for name, values in told.items():
         negative = name.startswith("not")
         plain = name[3].lower() + name[4:] if negative else name
-        if plain in ("methods", "paths", "hosts") and not call.http:
+        if plain in _HTTP_ALONE and not call.http:
             if not deny:
                 return False
             continue
@@ -136,7 +169,7 @@ def _fields(told: dict[str, list[str]], call: Call, deny: bool) -> bool:
 
 def _condition(told: dict[str, Any], call: Call, deny: bool) -> bool:
     key = told["key"]
-    if key.startswith("request.") and not call.http:
+    if (key.startswith("request.") or key == "remote.ip") and not call.http:
         return deny
     positive, negative = told.get("values") or (), told.get("notValues") or ()
     return (not positive or any(_one(key, value, call) for value in positive)) and not any(
@@ -153,16 +186,40 @@ def _one(name: str, value: str, call: Call) -> bool:
         return namespace is not None and _wild(value, namespace)
     if name in ("ipBlocks", "source.ip"):
         return ipaddress.ip_address(call.address) in ipaddress.ip_network(value, strict=False)
+    if name in ("serviceAccounts", "source.serviceAccount"):
+        return bool(call.principal) and f"{namespace}/{parts[4]}" == (value if "/" in value else f"a/{value}")
+    if name in ("remoteIpBlocks", "remote.ip"):
+        return ipaddress.ip_address(call.remote) in ipaddress.ip_network(value, strict=False)
+    if name == "destination.ip":
+        return ipaddress.ip_address(call.destination) in ipaddress.ip_network(value, strict=False)
+    if name == "connection.sni":
+        return bool(call.server_name) and _wild(value, call.server_name)
+    if name in ("requestPrincipals", "request.auth.principal"):
+        return bool(call.claims) and _wild(value, f"{call.claims['iss']}/{call.claims['sub']}")
+    if name.startswith("request.auth."):
+        claim = "aud" if name == "request.auth.audiences" else name[len("request.auth.claims[") : -1]
+        held = call.claims.get(claim)
+        return any(_wild(value, one) for one in (held if isinstance(held, list) else [held]) if one)
     if name in ("ports", "destination.port"):
         return call.port == int(value)
     if name == "methods":
         return _wild(value, call.method)
     if name == "paths":
-        return _wild(value, call.path)
+        return _template(value, call.path) if "{*" in value else _wild(value, call.path)
     if name == "hosts":
         return _wild(value.lower(), call.host.lower())
     held = call.headers.get(name[len("request.headers[") : -1])
     return held is not None and _wild(value, held)
+
+
+def _template(template: str, path: str) -> bool:
+    """Segment by segment: `{*}` is one that is not empty, a final `{**}` any rest."""
+    wanted, found = template.split("/"), path.split("/")
+    if wanted[-1] == "{**}":
+        wanted, found = wanted[:-1], found[: len(wanted) - 1] if len(found) >= len(wanted) else []
+    return len(wanted) == len(found) and all(
+        bool(one) if each == "{*}" else each == one for each, one in zip(wanted, found, strict=True)
+    )
 
 
 def _wild(pattern: str, value: str) -> bool:

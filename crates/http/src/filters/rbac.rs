@@ -39,14 +39,21 @@ fn decide_from(
     request: &Request<Incoming>,
 ) -> Passed {
     let connection = Rc::clone(&call.connection);
-    let (audited, decision) = {
+    let (audited, tried, decision) = {
         let subject = connection.subject();
         let asked = asked(&call, request);
         let audited = access.audit(standing, &subject, &asked);
-        (audited, access.request(standing, &subject, &asked))
+        let tried = access.try_request(standing, &subject, &asked);
+        (audited, tried, access.request(standing, &subject, &asked))
     };
     if call.audited.is_none() {
         call.audited = audited;
+    }
+    if let Some(tried) = tried {
+        call.tried = Some(match call.tried.take() {
+            Some(before) => before.then(tried),
+            None => tried,
+        });
     }
     if decision.allowed {
         if !decision.policy.is_empty() || call.decision.policy.is_empty() {

@@ -374,6 +374,7 @@ pub fn tcp(cluster: &str) -> TerminalFilter {
 /// Only the caller with this SPIFFE ID.
 pub fn allow(id: &str) -> RbacFilter {
     RbacFilter {
+        dry_run: None,
         rules: Some(Arc::new(Rbac {
             action: RbacAction::Allow,
             policies: vec![Policy {

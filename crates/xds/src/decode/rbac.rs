@@ -2,36 +2,55 @@
 
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::rbac::v3 as rbac;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3 as http;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network;
+use envoy_types::pb::envoy::extensions::path::r#match::uri_template::v3 as template;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
-use hauberk_config::matcher::StringMatcher;
+use hauberk_config::matcher::{StringMatcher, StringPattern};
 use hauberk_config::rbac::{
     MetadataMatch, MetadataMatcher, Permission, Policy, Principal, Rbac, RbacAction, RbacFilter,
 };
 
 use super::value::{header_matcher, prefix_range, string_matcher};
-use super::{At, Decoded, required};
+use super::{At, Decoded, required, unpack};
+
+const TEMPLATE: &str = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
+/// Under such names shadow rules are policies in dry run, as Istio and we send them; under any other they only note.
+const DRY_RUN: &str = "istio_dry_run_";
 
 pub fn http_filter(told: &http::Rbac) -> Decoded<RbacFilter> {
     if told.matcher.is_some() || told.shadow_matcher.is_some() {
         return Err("matcher: expected rules, found a matcher tree".into());
     }
-    filter(told.rules.as_ref(), told.shadow_rules.as_ref())
+    let prefix = &told.shadow_rules_stat_prefix;
+    filter(told.rules.as_ref(), told.shadow_rules.as_ref(), prefix)
 }
 
 pub fn network_filter(told: &network::Rbac) -> Decoded<RbacFilter> {
     if told.matcher.is_some() || told.shadow_matcher.is_some() {
         return Err("matcher: expected rules, found a matcher tree".into());
     }
-    filter(told.rules.as_ref(), told.shadow_rules.as_ref())
+    let prefix = &told.shadow_rules_stat_prefix;
+    filter(told.rules.as_ref(), told.shadow_rules.as_ref(), prefix)
 }
 
-fn filter(told: Option<&rbac::Rbac>, shadow: Option<&rbac::Rbac>) -> Decoded<RbacFilter> {
+fn filter(
+    told: Option<&rbac::Rbac>,
+    shadow: Option<&rbac::Rbac>,
+    prefix: &str,
+) -> Decoded<RbacFilter> {
+    let shadow = shadow.map(rules).transpose()?;
+    let (dry_run, shadow_rules) = if prefix.starts_with(DRY_RUN) {
+        (shadow, None)
+    } else {
+        (None, shadow)
+    };
     Ok(RbacFilter {
         rules: told.map(rules).transpose()?,
-        shadow_rules: shadow.map(rules).transpose()?,
+        shadow_rules,
+        dry_run,
     })
 }
 
@@ -109,6 +128,7 @@ fn permission(told: &rbac::Permission) -> Decoded<Permission> {
         }
         R::RequestedServerName(name) => Permission::RequestedServerName(string_matcher(name)?),
         R::Metadata(metadata) => Permission::Metadata(metadata_matcher(metadata)?),
+        R::UriTemplate(extension) => Permission::UrlPath(path_template(extension)?),
         other => return Err(format!("permission: not understood: {other:?}")),
     })
 }
@@ -145,6 +165,29 @@ fn principal(told: &rbac::Principal) -> Decoded<Principal> {
             }
         },
         other => return Err(format!("principal: not understood: {other:?}")),
+    })
+}
+
+/// A template of paths (`envoy.path.match.uri_template`): `*` is a segment, `**` any number of them. Named variables are
+/// refused.
+fn path_template(told: &core::TypedExtensionConfig) -> Decoded<StringMatcher> {
+    let any = required(told.typed_config.as_ref(), "uri_template")?;
+    let config: template::UriTemplateMatchConfig = unpack(any, TEMPLATE)?;
+    let told = &config.path_template;
+    if !told.starts_with('/') || told.contains(['{', '}']) {
+        return Err(format!(
+            "path_template: expected a path with * and ** alone, found {told:?}"
+        ));
+    }
+    let segments = told.split('/').map(|segment| match segment {
+        "**" => ".*".to_owned(),
+        "*" => "[^/]+".to_owned(),
+        literal => regex::escape(literal),
+    });
+    let pattern = segments.collect::<Vec<_>>().join("/");
+    Ok(StringMatcher {
+        pattern: StringPattern::Regex(super::value::pattern(&pattern)?),
+        ignore_case: false,
     })
 }
 

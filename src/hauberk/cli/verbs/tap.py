@@ -4,6 +4,7 @@ import click
 
 from hauberk.chain.record import Connection, Record
 from hauberk.chain.record_filter import MalformedFilterError, parse_filter
+from hauberk.chain.why import dry_run_words
 from hauberk.cli.completing import complete_namespaces, complete_workloads
 from hauberk.cli.context import Context, asynchronous
 from hauberk.cli.errors import CommandError, ExitCode
@@ -98,4 +99,6 @@ def _print(record: Record) -> None:
     out.print(f"{record.reporter:<8} {what}  {took} {record.flags}".rstrip(), end=" ")
     if record.policy.audit:
         out.print(f"audited by {record.policy.audit}", end=" ")
+    if record.policy.dry_run:
+        out.print(f"dry run {dry_run_words(record.policy.dry_run)}", end=" ")
     out.print(styled(identifier, DIM))
