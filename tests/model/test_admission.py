@@ -125,6 +125,20 @@ spec:
       includeAdditionalHeadersInCheck: {x-a: b}
       includeRequestBodyInCheck: {maxRequestBytes: 100}
 """
+RATE_LIMIT = """
+apiVersion: hauberk.io/v1
+kind: RateLimit
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  service: {service: limits.bank.svc, port: 8081, timeout: 20ms, failureMode: Deny}
+  rules:
+  - name: all
+    match: {paths: [/pay*], methods: [POST]}
+    by: [{header: x-user}, {attribute: caller}]
+    local: {requests: 10, per: 1s, burst: 20}
+  - {name: everywhere, global: {domain: bank}}
+"""
 HTTP_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -335,6 +349,22 @@ def test_right_objects_are_accepted(text: str) -> None:
             "{x-a: b}",
             '{x-a: "b\\n"}',
             "spec.extensionProviders[3].envoyExtAuthzHttp.includeAdditionalHeadersInCheck[x-a]",
+        ),
+        (RATE_LIMIT, "name: everywhere", "name: all", "spec.rules[1].name"),
+        (RATE_LIMIT, "global: {domain: bank}", "", "spec.rules[1]"),
+        (RATE_LIMIT, "local: {", "global: {domain: a}, local: {".replace(", ", "\n    "), "spec.rules[0]"),
+        (RATE_LIMIT, "per: 1s", "per: 1ms", "spec.rules[0].local.per"),
+        (RATE_LIMIT, "/pay*", "/p*y", "spec.rules[0].match.paths[0]"),
+        (RATE_LIMIT, "{paths: [/pay*], methods: [POST]}", "{}", "spec.rules[0].match"),
+        (RATE_LIMIT, "{header: x-user}", "{}", "spec.rules[0].by[0]"),
+        (RATE_LIMIT, "header: x-user", "header: 'x:y'", "spec.rules[0].by[0].header"),
+        (RATE_LIMIT, "{header: x-user}", "{attribute: caller}", "spec.rules[0].by[1]"),
+        (RATE_LIMIT, "timeout: 20ms", "timeout: 0s", "spec.service.timeout"),
+        (
+            RATE_LIMIT,
+            "service: {service: limits.bank.svc, port: 8081, timeout: 20ms, failureMode: Deny}",
+            "",
+            "spec.service",
         ),
         (MESH_CONFIG, 'text: "x"', "", "spec.extensionProviders[1].envoyFileAccessLog.logFormat"),
         (HTTP_ROUTE, "value: /a", "value: a", "spec.rules[0].matches[0].path.value"),

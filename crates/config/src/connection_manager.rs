@@ -9,6 +9,7 @@ use crate::access_log::AccessLog;
 use crate::external_authorization::ExternalAuthorization;
 use crate::fault::{Fault, Fraction};
 use crate::jwt::JwtAuthentication;
+use crate::rate_limit::{GlobalRateLimit, LocalRateLimit};
 use crate::rbac::RbacFilter;
 use crate::route::RouteConfiguration;
 
@@ -79,6 +80,8 @@ pub enum HttpFilterKind {
     Jwt(Arc<JwtAuthentication>),
     Rbac(RbacFilter),
     ExternalAuthorization(Arc<ExternalAuthorization>),
+    LocalRateLimit(Arc<LocalRateLimit>),
+    GlobalRateLimit(Arc<GlobalRateLimit>),
     Fault(Fault),
     /// Acts only where a route or virtual host has a policy.
     Cors,

@@ -12,6 +12,7 @@
 //! | [`rbac`] | permissions and principals |
 //! | [`jwt`] | tokens of end users: providers, their keys, what a request must have |
 //! | [`external_authorization`] | authorizers outside the proxy: who is asked, about what, and what an answer may do |
+//! | [`rate_limit`] | buckets of this proxy, limits that a service knows, and what is counted apart |
 //! | [`cluster`] | clusters: discovery, balancing, limits, outlier detection, upstream HTTP, transport by endpoint |
 //! | [`endpoint`] | localities, endpoints, their health, labels and workload |
 //! | [`tls`] | TLS contexts of both sides; secrets by name |
@@ -31,6 +32,7 @@ pub mod fault;
 pub mod jwt;
 pub mod listener;
 pub mod matcher;
+pub mod rate_limit;
 pub mod rbac;
 pub mod route;
 pub mod secret;

@@ -6,9 +6,11 @@
 //! | [`mutation`] | changes of headers that an answer asks for, as far as they are harmless |
 //! | [`authorization`] | `envoy.service.auth.v3.Authorization/Check` |
 //! | [`authorization_http`] | the same question as an HTTP request |
+//! | [`rate_limit`] | `envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit` |
 #![forbid(unsafe_code)]
 
 pub mod authorization;
 pub mod authorization_http;
 pub mod grpc;
 pub mod mutation;
+pub mod rate_limit;

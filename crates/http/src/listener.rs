@@ -20,7 +20,7 @@ use hauberk_policy::Access;
 use hauberk_route::Routes;
 
 use crate::access_log;
-use crate::filters::{Authorizer, Filters};
+use crate::filters::{Authorizer, Filters, Limits};
 
 pub struct Listener {
     pub config: Arc<stated::Listener>,
@@ -73,16 +73,16 @@ pub struct Facts {
 }
 
 impl Listener {
-    pub fn new(config: &Arc<stated::Listener>, snapshot: &Snapshot) -> Self {
+    pub fn new(config: &Arc<stated::Listener>, snapshot: &Snapshot, limits: &Limits) -> Self {
         let (chains, default) = match &config.traffic {
             Traffic::Tcp(tcp) => (
                 tcp.filter_chains
                     .iter()
-                    .map(|chain| Arc::new(Chain::new(chain, snapshot)))
+                    .map(|chain| Arc::new(Chain::new(chain, snapshot, limits)))
                     .collect(),
                 tcp.default_filter_chain
                     .as_ref()
-                    .map(|chain| Arc::new(Chain::new(chain, snapshot))),
+                    .map(|chain| Arc::new(Chain::new(chain, snapshot, limits))),
             ),
             Traffic::Dns(_) => (Vec::new(), None),
         };
@@ -171,7 +171,7 @@ impl Chain {
         })
     }
 
-    fn new(config: &Arc<FilterChain>, snapshot: &Snapshot) -> Self {
+    fn new(config: &Arc<FilterChain>, snapshot: &Snapshot, limits: &Limits) -> Self {
         let transport = match &config.transport {
             DownstreamTransport::Plain => Transport::Plain,
             DownstreamTransport::Tls(tls) => match ServerContext::new(tls, &snapshot.secrets) {
@@ -189,7 +189,7 @@ impl Chain {
                 .map(Authorizer::new)
                 .collect(),
             http: match &config.terminal {
-                TerminalFilter::Http(manager) => Some(Manager::new(manager)),
+                TerminalFilter::Http(manager) => Some(Manager::new(manager, limits)),
                 TerminalFilter::TcpProxy(_) => None,
             },
         }
@@ -197,7 +197,7 @@ impl Chain {
 }
 
 impl Manager {
-    fn new(config: &Arc<ConnectionManager>) -> Self {
+    fn new(config: &Arc<ConnectionManager>, limits: &Limits) -> Self {
         let suppresses = |filter: &HttpFilter| {
             let HttpFilterKind::Router {
                 suppress_envoy_headers,
@@ -209,7 +209,7 @@ impl Manager {
         };
         Self {
             config: Arc::clone(config),
-            filters: Filters::new(&config.filters),
+            filters: Filters::new(&config.filters, limits),
             routes: match &config.routes {
                 RouteSource::Discovered(name) => RouteTable::Named(Arc::clone(name)),
                 RouteSource::Inline(routes) => RouteTable::Inline(Arc::new(Routes::new(routes))),

@@ -8,6 +8,7 @@ use hauberk_config::Snapshot;
 use hauberk_config::listener::Traffic;
 use hauberk_upstream::Target;
 
+use crate::filters::Limits;
 use crate::listener::Listener;
 use hauberk_route::Routes;
 
@@ -19,6 +20,7 @@ pub struct Program {
     unbound: HashMap<SocketAddr, Arc<Listener>>,
     pub routes: HashMap<Arc<str>, Arc<Routes>>,
     pub clusters: HashMap<Arc<str>, Arc<Target>>,
+    limits: Arc<Limits>,
 }
 
 impl Program {
@@ -31,7 +33,7 @@ impl Program {
                 let old = previous.listeners.get(name);
                 let new = match old.filter(|old| old.current(&entry.value, &snapshot)) {
                     Some(old) => Arc::clone(old),
-                    None => Arc::new(Listener::new(&entry.value, &snapshot)),
+                    None => Arc::new(Listener::new(&entry.value, &snapshot, &previous.limits)),
                 };
                 (Arc::clone(name), new)
             })
@@ -67,6 +69,7 @@ impl Program {
             snapshot,
             listeners,
             unbound,
+            limits: Arc::clone(&previous.limits),
             routes,
             clusters,
         }

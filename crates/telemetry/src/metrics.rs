@@ -110,6 +110,15 @@ pub struct Exemplar {
     pub time: Timestamp,
 }
 
+/// Requests that a limit was for, and questions to a rate limit service that got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LimitKey {
+    /// `NAMESPACE/NAME/RULE`.
+    pub limit: Arc<str>,
+    /// `passed`, `limited` or `unanswered`.
+    pub outcome: &'static str,
+}
+
 /// Questions to an authorizer outside the proxy, by what came of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AuthorizerKey {
@@ -198,6 +207,7 @@ pub struct Snapshot {
     audited: HashMap<AuditKey, u64>,
     dry_runs: HashMap<DryRunKey, u64>,
     asked: HashMap<AuthorizerKey, u64>,
+    limited: HashMap<LimitKey, u64>,
     overflow: u64,
 }
 
@@ -275,6 +285,11 @@ impl Metrics {
         *values.dry_runs.entry(key).or_default() += 1;
     }
 
+    pub fn limited(&self, key: LimitKey) {
+        // Their number is that of configured limits.
+        *self.values.borrow_mut().limited.entry(key).or_default() += 1;
+    }
+
     pub fn asked(&self, key: AuthorizerKey) {
         // Their number is that of configured authorizers.
         *self.values.borrow_mut().asked.entry(key).or_default() += 1;
@@ -319,6 +334,9 @@ impl Snapshot {
         }
         for (key, count) in &other.audited {
             *self.audited.entry(key.clone()).or_default() += count;
+        }
+        for (key, count) in &other.limited {
+            *self.limited.entry(key.clone()).or_default() += count;
         }
         for (key, count) in &other.asked {
             *self.asked.entry(key.clone()).or_default() += count;
@@ -427,6 +445,18 @@ impl Snapshot {
             labels.push(',');
             label(&mut labels, "source_principal", &key.source_principal);
             line(out, "hauberk_dry_run_total", &labels, *count as f64);
+        }
+        header(
+            out,
+            "hauberk_rate_limits_total",
+            "counter",
+            "Requests that a limit let pass or limited, and questions to its service without an answer.",
+        );
+        for (key, count) in &self.limited {
+            let mut labels = String::new();
+            label(&mut labels, "limit", &key.limit);
+            let _ = write!(labels, ",outcome=\"{}\"", key.outcome);
+            line(out, "hauberk_rate_limits_total", &labels, *count as f64);
         }
         header(
             out,

@@ -34,6 +34,7 @@ from hauberk.mesh.mesh_config import Authorizer
 from hauberk.mesh.policy_targets import applies
 from hauberk.mesh.registry import Configuration, Labels, Mesh
 from hauberk.mesh.request_authentication import FILTER, PAYLOAD
+from hauberk.mesh.text_match import quoted, wild
 
 _log = logging.getLogger(__name__)
 
@@ -258,7 +259,7 @@ class _Rule:
     def _service_account(self, value: str) -> rbac_pb2.Principal:
         namespace, slash, name = value.rpartition("/")
         namespace = namespace if slash else self._namespace
-        return _authenticated(_regex(f"{_URI_PREFIX}[^/]+/ns/{_quote(namespace)}/sa/{_quote(name)}"))
+        return _authenticated(_regex(f"{_URI_PREFIX}[^/]+/ns/{quoted(namespace)}/sa/{quoted(name)}"))
 
     def _operation(self, operation: Mapping[str, Any]) -> rbac_pb2.Permission | None:
         matches: list[rbac_pb2.Permission] = []
@@ -347,7 +348,7 @@ def _principal_matcher(value: str, trust_domain: str) -> string_pb2.StringMatche
 
 
 def _namespace_principal(value: str) -> rbac_pb2.Principal:
-    pattern = _wild(value, "[^/]*") if value != "*" else "[^/]+"
+    pattern = wild(value, "[^/]*") if value != "*" else "[^/]+"
     return _authenticated(_regex(f"{_URI_PREFIX}[^/]+/ns/{pattern}/sa/[^/]+"))
 
 
@@ -371,7 +372,7 @@ def _remote_address(value: str) -> rbac_pb2.Principal:
 
 
 def _trust_domain(value: str) -> rbac_pb2.Principal:
-    pattern = _wild(value, "[^/]*") if value != "*" else "[^/]+"
+    pattern = wild(value, "[^/]*") if value != "*" else "[^/]+"
     return _authenticated(_regex(f"{_URI_PREFIX}{pattern}/.*"))
 
 
@@ -414,21 +415,6 @@ def _regex(pattern: str) -> string_pb2.StringMatcher:
     return string_pb2.StringMatcher(safe_regex={"regex": pattern})
 
 
-def _quote(text: str) -> str:
-    """A literal in RE2 syntax."""
-    return "".join(
-        f"\\{char}" if char.isascii() and not char.isalnum() and char not in "-_/" else char for char in text
-    )
-
-
-def _wild(value: str, anything: str) -> str:
-    if value.startswith("*"):
-        return anything + _quote(value[1:])
-    if value.endswith("*"):
-        return _quote(value[:-1]) + anything
-    return _quote(value)
-
-
 def _header(name: str, value: str, *, ignore_case: bool = False) -> route_components_pb2.HeaderMatcher:
     if value == "*":
         return route_components_pb2.HeaderMatcher(name=name, present_match=True)
@@ -458,7 +444,7 @@ def _template(value: str) -> str:
         elif rest.startswith("{*}"):
             out, rest = out + "[^/]+", rest[3:]
         else:
-            out, rest = out + _quote(rest[0]), rest[1:]
+            out, rest = out + quoted(rest[0]), rest[1:]
     return out
 
 

@@ -28,6 +28,7 @@ from hauberk.mesh.gateway_tls import (
 from hauberk.mesh.hosts import narrower_host, resolve_host
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.proxy import Proxy
+from hauberk.mesh.rate_limits import RateLimits
 from hauberk.mesh.registry import Configuration, Key, Labels, Mesh, Registry, Service
 from hauberk.mesh.request_authentication import Issuer, http_filters
 from hauberk.mesh.server_names import ServerNames
@@ -122,6 +123,7 @@ class GatewayInputs:
     """Whose tokens it accepts."""
     credentials: Credentials = field(default_factory=dict)
     """The Secrets that the gateway's servers name."""
+    rate_limits: RateLimits = field(default_factory=RateLimits)
 
 
 def selected(gateways: Iterable[Configuration], proxy: Proxy) -> Iterator[Configuration]:
@@ -385,6 +387,7 @@ def _manager(
         http_filters=[
             *http_filters(inputs.issuers),
             *inputs.authorization.http_filters(),
+            *inputs.rate_limits.http_filters(),
             filters.fault(),
             *([filters.cors()] if cors else []),
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
@@ -17,6 +17,7 @@ from hauberk.mesh.clusters import INBOUND_PASSTHROUGH, inbound_cluster, inbound_
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.peer_authentication import Mode, PeerAuthentication
 from hauberk.mesh.protocol import Protocol, select_protocol
+from hauberk.mesh.rate_limits import RateLimits
 from hauberk.mesh.registry import ContainerPort, Labels, Mesh, Service, Workload
 from hauberk.mesh.request_authentication import Issuer, http_filters
 from hauberk.mesh.telemetry import Observation
@@ -46,6 +47,7 @@ class Inbound:
     issuers: tuple[Issuer, ...]
     """Whose tokens it accepts."""
     observation: Observation
+    rate_limits: RateLimits = field(default_factory=RateLimits)
 
 
 def services_of(namespace: str, labels: Labels, services: Iterable[Service]) -> list[Service]:
@@ -125,6 +127,7 @@ class _Port:
         self._authorization = inbound.authorization
         self._issuers = inbound.issuers
         self._observation = inbound.observation
+        self._rate_limits = inbound.rate_limits
         self._mesh = mesh
         self._cluster = inbound_name(port.number) if port else INBOUND_PASSTHROUGH
         self._name = str(self._number) if port else "default"
@@ -201,7 +204,11 @@ class _Port:
         manager = filters.http_connection_manager(
             self._cluster,
             route_config=routes,
-            http_filters=[*http_filters(self._issuers), *self._authorization.http_filters()],
+            http_filters=[
+                *http_filters(self._issuers),
+                *self._authorization.http_filters(),
+                *self._rate_limits.http_filters(),
+            ],
             observation=self._observation,
             inbound=True,
         )

@@ -29,6 +29,7 @@ WATCHED: tuple[Kind, ...] = (
     kinds.REQUEST_AUTHENTICATION,
     kinds.TELEMETRY,
     kinds.MESH_CONFIG,
+    kinds.RATE_LIMIT,
     kinds.GATEWAY_CLASS,
     kinds.GATEWAY,
     kinds.HTTP_ROUTE,

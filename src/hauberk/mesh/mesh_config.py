@@ -59,6 +59,10 @@ def mesh_config(registry: Registry) -> MeshConfig:
     providers: dict[str, Provider] = {ENVOY: FileLog()}
     authorizers: dict[str, Authorizer] = {}
     hosts: set[str] = set()
+    for one in registry.of_kind(HAUBERK, "RateLimit"):
+        service = one.spec.get("service")
+        if service and (found_port := service_port(service, registry)):
+            hosts.add(found_port[0])
     for told in spec.get("extensionProviders") or ():
         provider = _provider(told, registry, hosts)
         if provider is not None:
@@ -89,7 +93,7 @@ def _provider(told: Mapping[str, Any], registry: Registry, hosts: set[str]) -> P
         service = told.get(sort)
         if service is None:
             continue
-        found = _port(service, registry)
+        found = service_port(service, registry)
         if found is None:
             return None
         host, port = found
@@ -102,7 +106,7 @@ def _provider(told: Mapping[str, Any], registry: Registry, hosts: set[str]) -> P
 def _authorizer(told: Mapping[str, Any], registry: Registry, hosts: set[str]) -> Authorizer | None:
     for sort, grpc in (("envoyExtAuthzGrpc", True), ("envoyExtAuthzHttp", False)):
         service = told.get(sort)
-        found = None if service is None else _port(service, registry)
+        found = None if service is None else service_port(service, registry)
         if service is None or found is None:
             continue
         host, port = found
@@ -112,13 +116,18 @@ def _authorizer(told: Mapping[str, Any], registry: Registry, hosts: set[str]) ->
     return None
 
 
-def _port(told: Mapping[str, Any], registry: Registry) -> tuple[str, ServicePort] | None:
-    """The host and port that a provider names. Istio also writes NAMESPACE/HOST; a host's name is enough here."""
-    host = str(told["service"]).rpartition("/")[2]
+def service_port(told: Mapping[str, Any] | None, registry: Registry) -> tuple[str, ServicePort] | None:
+    """The host and port that a provider or another object names; None if they are not there.
+
+    Istio also writes NAMESPACE/HOST; a host's name is enough here.
+    """
+    if told is None:
+        return None
+    host, number = str(told["service"]).rpartition("/")[2], int(told["port"])
     view = registry.view(host)
     if view is None or view.service.headless:
         return None
-    port = view.service.port(told["port"])
+    port = view.service.port(number)
     return None if port is None else (host, port)
 
 

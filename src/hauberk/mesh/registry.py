@@ -84,6 +84,7 @@ CONFIGURATION_KINDS = frozenset(
         (SECURITY, "RequestAuthentication"),
         (TELEMETRY, "Telemetry"),
         (HAUBERK, "MeshConfig"),
+        (HAUBERK, "RateLimit"),
         (GATEWAY_API, "GatewayClass"),
         (GATEWAY_API, "Gateway"),
         (GATEWAY_API, "HTTPRoute"),

@@ -24,7 +24,9 @@ from hauberk.mesh.mesh_config import mesh_config
 from hauberk.mesh.names import dns_listener, dns_names
 from hauberk.mesh.peer_authentication import merge_peer_authentications, select_peer_authentications
 from hauberk.mesh.proxy import Proxy
+from hauberk.mesh.rate_limits import RateLimits, select_rate_limits
 from hauberk.mesh.registry import (
+    HAUBERK,
     SECURITY,
     Configuration,
     Labels,
@@ -145,6 +147,7 @@ class Snapshot:
         self._scopes = ScopeIndex(registry, self._routing)
         self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
         self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
+        self._all_rate_limits = registry.of_kind(HAUBERK, "RateLimit")
         self._authorizers = mesh_config(registry).authorizers
         self._request_authentications = registry.of_kind(SECURITY, "RequestAuthentication")
         self._services_by_namespace: dict[str, list[Service]] = {}
@@ -324,6 +327,7 @@ class Snapshot:
             authorization=self._authorization(proxy),
             observation=self._scopes.telemetry_of(proxy).server,
             issuers=self._issuers(proxy),
+            rate_limits=self._rate_limits(proxy),
         )
 
     def _gateway(self, proxy: Proxy) -> GatewayInputs:
@@ -344,6 +348,7 @@ class Snapshot:
             mesh=self.registry.mesh,
             issuers=self._issuers(proxy),
             credentials=credentials_of(self._routing.gateways, proxy, self.registry),
+            rate_limits=self._rate_limits(proxy),
         )
 
     def _rules_of(self, virtuals: Iterable[Configuration], namespace: str) -> dict[str, DestinationRule]:
@@ -364,6 +369,9 @@ class Snapshot:
             self._authorization_policies, proxy.namespace, proxy.labels, self.registry.mesh
         )
         return authorize(policies, self.registry.mesh, self._authorizers)
+
+    def _rate_limits(self, proxy: Proxy) -> RateLimits:
+        return select_rate_limits(self._all_rate_limits, proxy.namespace, proxy.labels, self.registry.mesh)
 
     def _issuers(self, proxy: Proxy) -> tuple[Issuer, ...]:
         return select_issuers(

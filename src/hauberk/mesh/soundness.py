@@ -16,8 +16,19 @@ from envoy.config.cluster.v3 import cluster_pb2
 from hauberk.mesh.destination_rules import locality_settings, merge_rules
 from hauberk.mesh.gateways import check_servers
 from hauberk.mesh.locality import Caller, Locality, groups, priority_labels
+from hauberk.mesh.mesh_config import service_port
 from hauberk.mesh.protocol import Protocol
-from hauberk.mesh.registry import NETWORKING, Configuration, Labels, Mesh, ObjectKey, Registry, ServicePort
+from hauberk.mesh.rate_limits import RateLimits
+from hauberk.mesh.registry import (
+    HAUBERK,
+    NETWORKING,
+    Configuration,
+    Labels,
+    Mesh,
+    ObjectKey,
+    Registry,
+    ServicePort,
+)
 from hauberk.mesh.service_entries import check_hosts
 from hauberk.mesh.virtual_services import check_routes
 
@@ -107,6 +118,11 @@ def _gateway(gateway: Configuration, _mesh: Mesh) -> None:
     check_servers(gateway)
 
 
+def _rate_limit(limit: Configuration, mesh: Mesh) -> None:
+    service_port(limit.spec.get("service"), Registry(mesh))
+    RateLimits((limit,)).http_filters()
+
+
 def _sidecar(sidecar: Configuration, _mesh: Mesh) -> None:
     dict((sidecar.spec.get("workloadSelector") or {}).get("labels") or {})
     for listener in sidecar.spec.get("egress") or ():
@@ -133,4 +149,5 @@ _CHECKS: dict[tuple[str, str], Callable[[Configuration, Mesh], None]] = {
     (NETWORKING, "Gateway"): _gateway,
     (NETWORKING, "Sidecar"): _sidecar,
     (NETWORKING, "ServiceEntry"): check_hosts,
+    (HAUBERK, "RateLimit"): _rate_limit,
 }

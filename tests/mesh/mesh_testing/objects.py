@@ -87,6 +87,8 @@ def configuration(
         group = "telemetry.istio.io"
     if kind == "MeshConfig":
         group, namespace = "hauberk.io", ""
+    if kind in ("RateLimit", "ExternalProcessor"):
+        group = "hauberk.io"
     if kind.endswith("Route") or kind == "ReferenceGrant":
         group = "gateway.networking.k8s.io"
     return {

@@ -5,6 +5,7 @@ mod cors;
 mod external_authorization;
 mod fault;
 mod jwt;
+mod rate_limit;
 mod rbac;
 
 pub use fault::http_status_of_grpc;
@@ -25,6 +26,7 @@ use crate::call::Call;
 use hauberk_external::mutation::Mutations;
 
 pub use external_authorization::Authorizer;
+pub use rate_limit::Limits;
 
 /// An answer that ends a request early.
 pub type Answer = Box<Response<ResponseBody>>;
@@ -45,18 +47,26 @@ enum Kind {
     Jwt(Authenticator),
     Rbac(Access),
     ExternalAuthorization(Authorizer),
+    LocalRateLimit(Arc<rate_limit::Local>),
+    GlobalRateLimit(Arc<rate_limit::Global>),
     Fault(Fault),
     Cors,
 }
 
 impl Filters {
-    pub fn new(told: &[HttpFilter]) -> Self {
+    pub fn new(told: &[HttpFilter], limits: &Limits) -> Self {
         let ready = told.iter().filter_map(|filter| {
             let kind = match &filter.kind {
                 HttpFilterKind::Jwt(jwt) => Kind::Jwt(Authenticator::new(jwt)),
                 HttpFilterKind::Rbac(rbac) => Kind::Rbac(Access::new(rbac)),
                 HttpFilterKind::ExternalAuthorization(config) => {
                     Kind::ExternalAuthorization(Authorizer::new(config))
+                }
+                HttpFilterKind::LocalRateLimit(config) => {
+                    Kind::LocalRateLimit(limits.local(config))
+                }
+                HttpFilterKind::GlobalRateLimit(config) => {
+                    Kind::GlobalRateLimit(limits.global(config))
                 }
                 HttpFilterKind::Fault(fault) => Kind::Fault(fault.clone()),
                 HttpFilterKind::Cors => Kind::Cors,
@@ -99,6 +109,8 @@ impl Filters {
                     // Rare and large: it does not make every call's state larger.
                     Box::pin(authorizer.request(call, request, after)).await?
                 }
+                (Kind::LocalRateLimit(limit), _) => limit.request(call, request, after)?,
+                (Kind::GlobalRateLimit(limit), _) => limit.request(call, request, after)?,
                 (Kind::Fault(_), Some(FilterOverride::Fault(fault))) | (Kind::Fault(fault), _) => {
                     fault::disturb(call, fault, request).await?
                 }
@@ -120,6 +132,7 @@ pub struct Afterwards(Vec<Afterward>);
 enum Afterward {
     Cors(cors::Allowed),
     Headers(Mutations),
+    Standing(rate_limit::Standing),
 }
 
 impl Afterwards {
@@ -127,6 +140,7 @@ impl Afterwards {
         for one in self.0.into_iter().rev() {
             match one {
                 Afterward::Cors(allowed) => allowed.write(response.headers_mut()),
+                Afterward::Standing(standing) => standing.write(response.headers_mut()),
                 Afterward::Headers(changes) => changes.apply(response.headers_mut()),
             }
         }

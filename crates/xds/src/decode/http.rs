@@ -15,10 +15,12 @@ use super::access_log::access_logs;
 use super::external_authorization::Selections;
 use super::tracing::tracing;
 use super::value::{limit, limit_or, number, on};
-use super::{At, Decoded, external_authorization, jwt, rbac, required, route, unpack};
+use super::{At, Decoded, external_authorization, jwt, rate_limit, rbac, required, route, unpack};
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const EXTERNAL_AUTHORIZATION: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+const LOCAL_RATE_LIMIT: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
+const RATE_LIMIT: &str = "envoy.extensions.filters.http.ratelimit.v3.RateLimit";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
@@ -190,6 +192,13 @@ fn http_filter(
             let found = external_authorization::http_filter(&told, selections)?;
             HttpFilterKind::ExternalAuthorization(Arc::new(found))
         }
+        LOCAL_RATE_LIMIT => HttpFilterKind::LocalRateLimit(Arc::new(rate_limit::local(&unpack(
+            any,
+            LOCAL_RATE_LIMIT,
+        )?)?)),
+        RATE_LIMIT => HttpFilterKind::GlobalRateLimit(Arc::new(rate_limit::global(&unpack(
+            any, RATE_LIMIT,
+        )?)?)),
         FAULT => HttpFilterKind::Fault(route::fault(&unpack(any, FAULT)?)?),
         CORS => HttpFilterKind::Cors,
         ROUTER => {
@@ -200,7 +209,8 @@ fn http_filter(
         }
         other => {
             return Err(format!(
-                "expected jwt_authn, rbac, ext_authz, fault, cors or router, found {other:?}"
+                "expected jwt_authn, rbac, ext_authz, local_ratelimit, ratelimit, fault, cors or router, \
+                  found {other:?}"
             ));
         }
     };

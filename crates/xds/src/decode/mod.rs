@@ -8,6 +8,7 @@ mod external_authorization;
 mod http;
 mod jwt;
 mod listener;
+mod rate_limit;
 mod rbac;
 mod route;
 mod secret;

@@ -23,7 +23,7 @@ from hauberk.model.kinds.gateway_api import (
     TCP_ROUTE,
     TLS_ROUTE,
 )
-from hauberk.model.kinds.hauberk import MESH_CONFIG
+from hauberk.model.kinds.hauberk import MESH_CONFIG, RATE_LIMIT
 from hauberk.model.kinds.infrastructure import (
     CERTIFICATE_SIGNING_REQUEST,
     CLUSTER_ROLE,
@@ -127,6 +127,7 @@ __all__ = [
     "PERSISTENT_VOLUME_CLAIM",
     "POD",
     "POD_DISRUPTION_BUDGET",
+    "RATE_LIMIT",
     "REFERENCE_GRANT",
     "REPLICA_SET",
     "REQUEST_AUTHENTICATION",
