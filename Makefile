@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 BINARIES := hauberk-proxy hauberk-sandbox
 DIST := dist
 
-.PHONY: help demo test bench soak build packages binaries lint test-rust test-python kubectl-current docs wheels clean
+.PHONY: help demo test bench soak build packages binaries lint test-rust test-python conformance kubectl-current docs wheels clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -54,7 +54,10 @@ test-rust: ## unit and integration tests of the crates
 	cargo test --locked
 
 test-python: $(VENV)/.installed ## unit, integration and end-to-end tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/conformance
+
+conformance: $(VENV)/.installed ## optional: real istiod, kube-apiserver and the Gateway API's suite, built from their Go modules
+	scripts/conformance
 
 kubectl-current: $(VENV)/.installed ## optional: build a current kubectl from its Go module and test with it
 	scripts/test-current-kubectl

@@ -1,6 +1,7 @@
 //! Listeners and filter chains (`envoy.config.listener.v3`).
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,10 @@ impl TcpTraffic {
 pub struct Inspection {
     pub http: HttpInspection,
     pub tls: TlsInspection,
+    /// Destination ports at which the bytes are not looked at for HTTP.
+    pub http_off_at: Vec<RangeInclusive<u16>>,
+    /// Destination ports at which the bytes are not looked at for TLS.
+    pub tls_off_at: Vec<RangeInclusive<u16>>,
     /// Toward the endpoint, take the caller's address as our own.
     pub original_source: Option<OriginalSource>,
     /// How long to wait for the bytes to look at; `None`: for ever.

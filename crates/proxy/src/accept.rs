@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hauberk_config::listener::{
-    HttpInspection, TcpTraffic, TerminalFilter, TlsInspection, Traffic,
+    HttpInspection, Inspection, TcpTraffic, TerminalFilter, TlsInspection, Traffic,
 };
 use hauberk_http::connection::Connection;
 use hauberk_http::listener::{Chain, Facts, Listener, Transport};
@@ -57,12 +58,14 @@ async fn dispatch(
         server_name: None,
         protocols: Vec::new(),
     };
-    let Some(mut detected) = inspect(&stream, traffic, traffic.inspection.timeout).await? else {
+    let wanted = wanted(&traffic.inspection, destination.port());
+    let first = inspect(&stream, traffic, wanted, traffic.inspection.timeout).await?;
+    let Some(mut detected) = first else {
         return Ok(());
     };
-    if detected.is_none() && looks(traffic) && listener.chain(&facts).is_none() {
+    if detected.is_none() && looks(wanted) && listener.chain(&facts).is_none() {
         // Nothing has come yet, and nobody takes a silent caller: a slow one's TLS may still be on its way.
-        match inspect(&stream, traffic, Some(HANDSHAKE_TIMEOUT)).await? {
+        match inspect(&stream, traffic, wanted, Some(HANDSHAKE_TIMEOUT)).await? {
             Some(late) => detected = late,
             None => return Ok(()),
         }
@@ -134,15 +137,16 @@ fn actual(worker: &Worker, listener: Arc<Listener>, destination: SocketAddr) -> 
     }
 }
 
-fn wanted(traffic: &TcpTraffic) -> Wanted {
+/// What to look for in what comes for this port.
+fn wanted(inspection: &Inspection, port: u16) -> Wanted {
+    let at = |off: &[RangeInclusive<u16>]| !off.iter().any(|ports| ports.contains(&port));
     Wanted {
-        http: traffic.inspection.http == HttpInspection::On,
-        tls: traffic.inspection.tls == TlsInspection::On,
+        http: inspection.http == HttpInspection::On && at(&inspection.http_off_at),
+        tls: inspection.tls == TlsInspection::On && at(&inspection.tls_off_at),
     }
 }
 
-fn looks(traffic: &TcpTraffic) -> bool {
-    let wanted = wanted(traffic);
+fn looks(wanted: Wanted) -> bool {
     wanted.http || wanted.tls
 }
 
@@ -150,12 +154,13 @@ fn looks(traffic: &TcpTraffic) -> bool {
 async fn inspect(
     stream: &TcpStream,
     traffic: &TcpTraffic,
+    wanted: Wanted,
     timeout: Option<Duration>,
 ) -> io::Result<Option<Option<Protocol>>> {
-    if !looks(traffic) {
+    if !looks(wanted) {
         return Ok(Some(None));
     }
-    Ok(match peek(stream, wanted(traffic), timeout).await? {
+    Ok(match peek(stream, wanted, timeout).await? {
         Peeked::Protocol(protocol) => Some(Some(protocol)),
         Peeked::TimedOut if traffic.inspection.continue_on_timeout => Some(None),
         Peeked::TimedOut | Peeked::Closed => None,

@@ -50,19 +50,22 @@ struct Detected {
 }
 
 const TCP_OF_THE_MESH: &str = "istio";
-const HTTP_OF_THE_MESH: &str = "istio-http";
+/// What an inbound listener knows HTTP of the mesh by: Istio's names, which its control plane's chains match, and ours.
+const HTTP1_OF_THE_MESH: [&str; 3] = ["istio-http/1.1", "istio-http", "http/1.1"];
+const HTTP2_OF_THE_MESH: [&str; 3] = ["istio-h2", "istio-http", "h2"];
 
 impl Detected {
     fn of(config: &ClientConfig, configured: &[String]) -> Option<Self> {
-        (configured == [TCP_OF_THE_MESH]).then(|| {
-            let offering = |protocol: &str| {
+        let first = configured.first().map(String::as_str);
+        (first == Some(TCP_OF_THE_MESH)).then(|| {
+            let offering = |protocols: [&str; 3]| {
                 let mut config = config.clone();
-                config.alpn_protocols = vec![HTTP_OF_THE_MESH.into(), protocol.into()];
+                config.alpn_protocols = protocols.map(Vec::from).to_vec();
                 Arc::new(config)
             };
             Self {
-                http1: offering("http/1.1"),
-                http2: offering("h2"),
+                http1: offering(HTTP1_OF_THE_MESH),
+                http2: offering(HTTP2_OF_THE_MESH),
             }
         })
     }

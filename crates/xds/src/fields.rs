@@ -2,6 +2,8 @@
 //! and those that it takes and passes over, each with its reason. Any other field that is set is refused, so that nobody
 //! relies on what does not happen. What a field's own message holds is judged where it is decoded.
 
+use envoy_types::pb::google::protobuf::Any;
+
 use crate::decode::{Decoded, kind};
 
 struct Message {
@@ -36,6 +38,29 @@ const OVERLOAD: &str = "there is no overload manager or global limit to pass by"
 const NAMES: &str = "of name resolution, which clusters do not have yet";
 const LOAD_REPORTS: &str = "load is not reported to the control plane";
 
+/// Filters that the proxy takes and passes over, by the type of their configuration: none of them lets anybody in, keeps
+/// anybody out, or changes what arrives. They are Istio's own; the first five are what its control plane sends by default.
+const FILTERS: &[(&str, &str)] = &[
+    ("io.istio.http.peer_metadata.Config", PEERS),
+    (EXCHANGE, PEERS),
+    (
+        "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+        "the ALPN toward another proxy is chosen by what is carried",
+    ),
+    (
+        "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+        STATISTICS,
+    ),
+    ("stats.PluginConfig", STATISTICS),
+];
+/// It speaks a protocol of its own before the connection's, if both sides agree to the ALPN `istio-peer-exchange`: that
+/// protocol is never offered or accepted (`decode/tls.rs`), so that the filter's absence is seen by nobody.
+const EXCHANGE: &str = "envoy.tcp.metadataexchange.config.MetadataExchange";
+const PEERS: &str =
+    "tells peers each other's labels for statistics; ours are known by certificate and endpoint";
+/// Messages that hold another one as a structure, with its type in field 1.
+const TYPED_STRUCTS: [&str; 2] = ["udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"];
+
 const MESSAGES: &[Message] = &[
     Message {
         name: LISTENER,
@@ -63,6 +88,11 @@ const MESSAGES: &[Message] = &[
             (29, "enable_reuse_port", ACCEPTS),
             (24, "tcp_backlog_size", ACCEPTS),
             (34, "max_connections_to_accept_per_socket_event", ACCEPTS),
+            (
+                22,
+                "access_log",
+                "what no filter chain takes has a call record, which says so",
+            ),
             (31, "ignore_global_conn_limit", OVERLOAD),
             (35, "bypass_overload_manager", OVERLOAD),
         ],
@@ -84,12 +114,17 @@ const MESSAGES: &[Message] = &[
         name: HTTP,
         honoured: &[
             1, 3, 4, 31, 5, 7, 35, 8, 9, 10, 34, 48, 29, 24, 28, 41, 13, 14, 19, 46, 52, 25, 21,
-            15, 32, 37, 16, 17, 18, 23, 30, 33, 45, 38, 39, 42, 43, 47, 51,
+            15, 32, 37, 16, 17, 23, 30, 33, 45, 36, 38, 39, 42, 43, 47, 51,
         ],
         ignored: &[
             (2, "stat_prefix", STATISTICS),
             (12, "drain_timeout", "the process's own time to drain holds"),
             (26, "delayed_close_timeout", "the kernel sends what is left"),
+            (
+                18,
+                "proxy_100_continue",
+                "who waits for 100 is told at once to go on, and the body goes on as it comes",
+            ),
         ],
         within: &[(4, ROUTES)],
     },
@@ -103,7 +138,7 @@ const MESSAGES: &[Message] = &[
         name: CLUSTER,
         honoured: &[
             43, 1, 28, 2, 38, 3, 4, 6, 33, 8, 10, 36, 16, 19, 21, 22, 23, 52, 34, 37, 27, 24, 25,
-            30, 41, 56,
+            30, 40, 41, 56,
         ],
         ignored: &[
             (5, "per_connection_buffer_limit_bytes", BUFFERS),
@@ -185,7 +220,7 @@ const MESSAGES: &[Message] = &[
         name: ROUTE_ACTION,
         honoured: &[
             1, 2, 3, 37, 39, 20, 4, 5, 32, 6, 7, 29, 35, 44, 38, 8, 24, 9, 30, 11, 13, 15, 17, 23,
-            25, 34,
+            25, 34, 36,
         ],
         ignored: &[(40, "early_data_policy", "early data of TLS is never taken")],
         within: &[(9, RETRY)],
@@ -230,6 +265,29 @@ pub fn known(name: &str, bytes: &[u8]) -> Decoded<()> {
         }
     }
     Ok(())
+}
+
+/// Why the filter with this configuration may be passed over; `None` if it may not.
+pub fn passed_over(configuration: &Any) -> Option<&'static str> {
+    let told = kind(&configuration.type_url);
+    let named = if TYPED_STRUCTS.contains(&told) {
+        inner_type(&configuration.value)?
+    } else {
+        told
+    };
+    let found = FILTERS.iter().find(|(name, _)| *name == named);
+    found.map(|(_, reason)| *reason)
+}
+
+/// Field 1 of a `TypedStruct`, without its prefix.
+fn inner_type(bytes: &[u8]) -> Option<&str> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if let (1, Some(content)) = field(&mut rest)? {
+            return std::str::from_utf8(content).ok().map(kind);
+        }
+    }
+    None
 }
 
 /// A message in its envelope: field 1 its type, field 2 its bytes.
@@ -301,10 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused_however_deep_it_lies() {
-        let mut action = route::RouteAction {
-            max_stream_duration: None,
-            ..Default::default()
-        };
+        let mut action = route::RouteAction::default();
         let resource = |action: &route::RouteAction| {
             let route = route::Route {
                 action: Some(route::route::Action::Route(action.clone())),
@@ -321,9 +376,35 @@ mod tests {
             routes.encode_to_vec()
         };
         assert_eq!(known(ROUTES, &resource(&action)), Ok(()));
-        action.max_stream_duration = Some(Default::default());
+        action.hedge_policy = Some(Default::default());
         let refused = known(ROUTES, &resource(&action));
-        assert!(refused.is_err_and(|reason| reason.contains("RouteAction: field 36")));
+        assert!(refused.is_err_and(|reason| reason.contains("RouteAction: field 27")));
+    }
+
+    #[test]
+    fn a_filter_is_passed_over_by_its_type_and_never_by_its_name_or_place() {
+        let plain = |name: &str| Any {
+            type_url: format!("type.googleapis.com/{name}"),
+            value: Vec::new(),
+        };
+        // A TypedStruct begins with its type, field 1.
+        let structured = |name: &str| {
+            let inner = plain(name).type_url;
+            let mut value = vec![0x0a, u8::try_from(inner.len()).unwrap_or_default()];
+            value.extend(inner.into_bytes());
+            Any {
+                value,
+                ..plain(TYPED_STRUCTS[0])
+            }
+        };
+        for (name, reason) in FILTERS {
+            assert_eq!(passed_over(&plain(name)), Some(*reason));
+            assert_eq!(passed_over(&structured(name)), Some(*reason));
+        }
+        let lua = "envoy.extensions.filters.http.lua.v3.Lua";
+        for other in [plain(lua), structured(lua), plain(TYPED_STRUCTS[0])] {
+            assert_eq!(passed_over(&other), None);
+        }
     }
 
     #[test]

@@ -198,6 +198,8 @@ pub fn cluster(name: &str, addresses: &[SocketAddr], protocol: UpstreamProtocol)
 
 pub fn no_inspection() -> Inspection {
     Inspection {
+        http_off_at: Vec::new(),
+        tls_off_at: Vec::new(),
         http: HttpInspection::Off,
         tls: TlsInspection::Off,
         original_source: None,

@@ -17,6 +17,7 @@ use super::endpoint::load_assignment;
 use super::tls;
 use super::value::{duration, limit, number};
 use super::{At, Decoded, required, unpack};
+use crate::fields;
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +31,16 @@ pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
         return Err(
             "load_balancing_policy, lb_subset_config: expected lb_policy, found these".into(),
         );
+    }
+    for filter in &told.filters {
+        if filter
+            .typed_config
+            .as_ref()
+            .and_then(fields::passed_over)
+            .is_none()
+        {
+            return Err(format!("filters[{}]: not understood", filter.name));
+        }
     }
     if !told.health_checks.is_empty() {
         return Err("health_checks: expected none, hosts are judged by outlier_detection".into());

@@ -15,7 +15,8 @@ use super::access_log::access_logs;
 use super::external_authorization::Selections;
 use super::tracing::tracing;
 use super::value::{limit, limit_or, number, on};
-use super::{At, Decoded, external_authorization, jwt, rate_limit, rbac, required, route, unpack};
+use super::{At, Decoded, external_authorization, jwt, kind, rate_limit, rbac, required, route, unpack};
+use crate::fields;
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const EXTERNAL_AUTHORIZATION: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
@@ -25,6 +26,7 @@ const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
 const STREAM_IDLE: Duration = Duration::from_secs(300);
 const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
 
@@ -119,12 +121,19 @@ fn refuse(told: &http::HttpConnectionManager) -> Decoded<()> {
             told.path_normalization_options.is_some(),
         ),
         ("strip_trailing_host_dot", told.strip_trailing_host_dot),
-        ("proxy_100_continue", told.proxy_100_continue),
         ("append_x_forwarded_port", told.append_x_forwarded_port),
     ];
-    match found.iter().find(|(_, set)| *set) {
-        Some((field, _)) => Err(format!("{field}: not honoured")),
-        None => Ok(()),
+    if let Some((field, _)) = found.iter().find(|(_, set)| *set) {
+        return Err(format!("{field}: not honoured"));
+    }
+    // Request IDs are such UUIDs; who asks for another kind is told.
+    let ids = told.request_id_extension.as_ref();
+    match ids.and_then(|extension| extension.typed_config.as_ref()) {
+        Some(any) if kind(&any.type_url) != UUID => Err(format!(
+            "request_id_extension: expected {UUID}, found {:?}",
+            any.type_url
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -166,7 +175,7 @@ fn filters(told: &[http::HttpFilter]) -> Decoded<Vec<HttpFilter>> {
     Ok(found)
 }
 
-/// `None`: rules that only select what a later filter asks about, which takes them over.
+/// `None`: rules that only select what a later filter asks about, which takes them over, or what may be passed over.
 fn http_filter(
     told: &http::HttpFilter,
     selections: &mut Selections,
@@ -207,6 +216,7 @@ fn http_filter(
                 suppress_envoy_headers: router.suppress_envoy_headers,
             }
         }
+        _ if fields::passed_over(any).is_some() => return Ok(None),
         other => {
             return Err(format!(
                 "expected jwt_authn, rbac, ext_authz, local_ratelimit, ratelimit, fault, cors or router, \

@@ -1,6 +1,7 @@
 //! Listeners. What is passed over, and why, stands in `fields.rs`.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::access_log::access_logs;
 use super::external_authorization::Selections;
 use super::value::{duration, limit_or, metadata_string, number, on, prefix_range, socket_address};
 use super::{At, Decoded, external_authorization, http, rbac, required, tls, unpack};
+use crate::fields;
 
 const DNS: &str = "envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig";
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
@@ -96,15 +98,30 @@ fn inspection(told: &listener::Listener) -> Decoded<Inspection> {
     let mut found = Inspection {
         http: HttpInspection::Off,
         tls: TlsInspection::Off,
+        http_off_at: Vec::new(),
+        tls_off_at: Vec::new(),
         original_source: None,
         timeout: limit_or(told.listener_filters_timeout.as_ref(), INSPECTION_TIMEOUT)?,
         continue_on_timeout: told.continue_on_listener_filters_timeout,
     };
     for filter in &told.listener_filters {
-        let any = listener_filter(filter).at(&format!("listener_filters[{}]", filter.name))?;
+        let place = format!("listener_filters[{}]", filter.name);
+        let any = listener_filter(filter).at(&place)?;
+        let off_at = disabled_at(filter.filter_disabled.as_ref()).at(&place)?;
         match any.type_url.rsplit('/').next().unwrap_or_default() {
-            HTTP_INSPECTOR => found.http = HttpInspection::On,
-            TLS_INSPECTOR => found.tls = TlsInspection::On,
+            HTTP_INSPECTOR => {
+                found.http = HttpInspection::On;
+                found.http_off_at = off_at;
+            }
+            TLS_INSPECTOR => {
+                found.tls = TlsInspection::On;
+                found.tls_off_at = off_at;
+            }
+            _ if !off_at.is_empty() => {
+                return Err(format!(
+                    "{place}: filter_disabled: honoured for tls_inspector and http_inspector only"
+                ));
+            }
             ORIGINAL_DST => {}
             ORIGINAL_SRC => {
                 let told: filters::listener::original_src::v3::OriginalSrc =
@@ -123,6 +140,39 @@ fn inspection(told: &listener::Listener) -> Decoded<Inspection> {
         }
     }
     Ok(found)
+}
+
+/// The destination ports at which a listener filter is off: one range, or any of several.
+fn disabled_at(
+    told: Option<&listener::ListenerFilterChainMatchPredicate>,
+) -> Decoded<Vec<RangeInclusive<u16>>> {
+    use listener::listener_filter_chain_match_predicate::Rule as R;
+    let Some(told) = told else {
+        return Ok(Vec::new());
+    };
+    match &told.rule {
+        Some(R::DestinationPortRange(range)) => {
+            // Protocol Buffers' ranges are without their end.
+            let bounds = (
+                u16::try_from(range.start),
+                u16::try_from(range.end.saturating_sub(1)),
+            );
+            match bounds {
+                (Ok(first), Ok(last)) if first <= last => Ok(vec![first..=last]),
+                _ => Err(format!(
+                    "filter_disabled.destination_port_range: expected ports, found {} to {}",
+                    range.start, range.end
+                )),
+            }
+        }
+        Some(R::OrMatch(any)) => {
+            let each = any.rules.iter().map(|rule| disabled_at(Some(rule)));
+            Ok(each.collect::<Decoded<Vec<_>>>()?.concat())
+        }
+        other => Err(format!(
+            "filter_disabled: expected ranges of destination ports, found {other:?}"
+        )),
+    }
 }
 
 fn listener_filter(told: &listener::ListenerFilter) -> Decoded<&Any> {
@@ -175,6 +225,7 @@ fn filter_chain(told: &listener::FilterChain) -> Decoded<FilterChain> {
                 )));
             }
             FILTER_STATE => {}
+            _ if fields::passed_over(any).is_some() => {}
             other => return Err(format!("{place}: not understood: {other:?}")),
         }
     }

@@ -230,7 +230,7 @@ fn forward(told: &route::RouteAction) -> Decoded<Forward> {
         append_x_forwarded_host: told.append_x_forwarded_host,
         timeout: limit_or(told.timeout.as_ref(), ROUTE_TIMEOUT)?,
         idle_timeout: told.idle_timeout.as_ref().map(duration).transpose()?,
-        max_grpc_timeout: told.max_grpc_timeout.as_ref().map(duration).transpose()?,
+        max_grpc_timeout: max_grpc_timeout(told)?,
         retry: told
             .retry_policy
             .as_ref()
@@ -369,6 +369,24 @@ fn redirect(told: &route::RedirectAction) -> Decoded<Redirect> {
         },
         strip_query: told.strip_query,
     })
+}
+
+/// How much of a caller's `grpc-timeout` counts, said in either of two ways; zero: all of it.
+fn max_grpc_timeout(told: &route::RouteAction) -> Decoded<Option<Duration>> {
+    let stream = told.max_stream_duration.unwrap_or_default();
+    if limit(stream.max_stream_duration.as_ref())?.is_some()
+        || limit(stream.grpc_timeout_header_offset.as_ref())?.is_some()
+    {
+        return Err(
+            "max_stream_duration: expected no limit or offset of its own, found one: set timeout"
+                .into(),
+        );
+    }
+    let maximum = stream
+        .grpc_timeout_header_max
+        .as_ref()
+        .or(told.max_grpc_timeout.as_ref());
+    maximum.map(duration).transpose()
 }
 
 fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {

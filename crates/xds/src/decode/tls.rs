@@ -16,6 +16,9 @@ const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const DOWNSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 const UPSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
+/// Who agrees to it speaks Istio's metadata exchange first, which this proxy passes over (`fields.rs`).
+const PEER_EXCHANGE: &str = "istio-peer-exchange";
+
 pub fn downstream(socket: Option<&core::TransportSocket>) -> Decoded<DownstreamTransport> {
     let Some(any) = typed(socket)? else {
         return Ok(DownstreamTransport::Plain);
@@ -67,7 +70,12 @@ fn context(told: Option<&tls::CommonTlsContext>) -> Decoded<TlsContext> {
             .map(|one| one.name.as_str().into())
             .collect(),
         validation: validation(told.validation_context_type.as_ref()).at("validation_context")?,
-        alpn: told.alpn_protocols.clone(),
+        alpn: told
+            .alpn_protocols
+            .iter()
+            .filter(|name| *name != PEER_EXCHANGE)
+            .cloned()
+            .collect(),
         minimum_version: version(parameters.tls_minimum_protocol_version, TlsVersion::Tls12)?,
         maximum_version: version(parameters.tls_maximum_protocol_version, TlsVersion::Tls13)?,
         curves: parameters

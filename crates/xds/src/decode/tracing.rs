@@ -1,4 +1,5 @@
-//! Tracing of HTTP requests. Ignored by design: `verbose`, the longest tag, and what only Envoy's own spans need.
+//! Tracing of HTTP requests. Ignored by design: `verbose`, the longest tag, what only Envoy's own spans need, and tags from
+//! what Envoy's RBAC filter leaves of a dry run, which a span that has no such result goes without.
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub fn tracing(told: &http::Tracing) -> Decoded<Tracing> {
         custom_tags: told
             .custom_tags
             .iter()
+            .filter(|tag| !of_a_dry_run(tag))
             .map(custom_tag)
             .collect::<Decoded<_>>()?,
     })
@@ -62,6 +64,17 @@ fn exporter(told: &trace::tracing::Http) -> Decoded<Arc<SpanExporter>> {
         cluster: grpc_cluster(told.grpc_service.as_ref()).at("grpc_service")?,
         service_name: told.service_name,
     }))
+}
+
+/// Whether a tag shows the result of a dry run: Istio's control plane asks for these in every mesh.
+fn of_a_dry_run(told: &tags::CustomTag) -> bool {
+    match &told.r#type {
+        Some(tags::custom_tag::Type::Metadata(told)) => told
+            .metadata_key
+            .as_ref()
+            .is_some_and(|key| key.key == "envoy.filters.http.rbac"),
+        _ => false,
+    }
 }
 
 fn custom_tag(told: &tags::CustomTag) -> Decoded<CustomTag> {

@@ -1,0 +1,6 @@
+"""Makes `conformance_testing` importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
