@@ -69,7 +69,7 @@ def test_the_suite_says_what_the_baseline_says(mesh: TestInstance, visible: Path
     results = run_suite(
         suite,
         mesh.state / "admin.kubeconfig",
-        # A name server by UDP is of the UDPRoute tests alone, which are not run; its pod has to be ready for all others.
+        # The name server is for the tests of UDPRoute, which are not run; all others wait for its pod.
         {"echo-basic": [str(echo)], "coredns": ["/bin/sh", "-c", "exec sleep infinity"]},
         {
             "gatewayClassName": "hauberk",
