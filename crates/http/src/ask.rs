@@ -15,7 +15,7 @@ use http_body::Body;
 
 use crate::body::RequestBody;
 use crate::mirror::addressed;
-use crate::pool::{self, PoolError, Purpose, Version};
+use crate::pool::{self, PoolError, Purpose, SendError, Version};
 use crate::worker::Worker;
 
 /// Bytes of an answer's body; one that has more is none.
@@ -126,7 +126,7 @@ async fn exchange(
     version: Version,
 ) -> Result<Answer, Unanswered> {
     let cluster = worker.cluster(cluster).ok_or(Unanswered::NoCluster)?;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let host = cluster.choose(Choice::default(), &|_| false);
         let host = host.ok_or(Unanswered::NoHost)?;
         let origin = worker.origin(&cluster, None);
@@ -134,6 +134,7 @@ async fn exchange(
             downstream: version,
             authority: None,
             priority: Default::default(),
+            fresh: attempt > 0,
         };
         let mut lease = match pool::lease(&cluster, &host, origin, purpose).await {
             Ok(lease) => lease,
@@ -151,10 +152,12 @@ async fn exchange(
         let request = addressed(request, lease.version(), host.address);
         let response = match lease.send(request).await {
             Ok(response) => response,
-            Err(error) if error.unsent.is_some() => continue,
+            Err(SendError::Unsent) => continue,
+            // A question does no harm if it is asked twice.
+            Err(SendError::Unanswered(_)) if lease.reused => continue,
             Err(error) => {
                 cluster.judge(&host, Outcome::Failed);
-                return Err(Unanswered::Broken(error.error.to_string()));
+                return Err(Unanswered::Broken(error.to_string()));
             }
         };
         let status = response.status().as_u16();

@@ -11,20 +11,21 @@ use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::{Choice, Cluster, ConnectError, Host, Limited, Outcome, random};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use crate::body::{RequestBody, ResponseBody, Upload};
+use crate::body::{BodyError, RequestBody, ResponseBody, Upload};
 use crate::call::{Call, status_of};
 use crate::filters::http_status_of_grpc;
 use crate::hash_key::HashKey;
 use crate::headers;
+use crate::http1::Broken;
+use crate::incoming::Incoming;
 use crate::mirror;
-use crate::pool::{self, Lease, Pool, PoolError, Purpose, Version};
+use crate::pool::{self, Lease, Pool, PoolError, Purpose, SendError, Version};
 use crate::reply::reply;
 use crate::service;
-use crate::upgrade::{self, Wish};
+use crate::upgrade::{Far, Tunnel, Wish};
 use hauberk_route::{self as routing, Matched, Routes};
 
 /// Retries after which even "surely not processed" is given up.
@@ -41,9 +42,14 @@ enum Failure {
     Connect(ConnectError),
     /// Nothing was sent: another connection may serve.
     Unsent,
-    /// The caller broke its own request off, or sent it against the rules: no fault of the endpoint's.
-    BadRequest,
-    Reset(hyper::Error),
+    /// The endpoint closed a connection that had been used before without a word, as it may at any time; and the request
+    /// does no harm if it was carried out all the same (RFC 9112 §9.3.1).
+    Stale,
+    Reset(BodyError),
+    /// The endpoint's answer is no response.
+    Malformed(BodyError),
+    /// The caller's request ended badly.
+    Request(Broken),
     Timeout,
     PerTryTimeout,
 }
@@ -64,6 +70,14 @@ struct Plan<'a> {
     hash: Option<u64>,
     tells_attempts: bool,
     tried: RefCell<Vec<SocketAddr>>,
+}
+
+/// The caller's side of a tunnel.
+enum Near {
+    /// Its connection, once the response's head is written.
+    Http1,
+    /// Its stream.
+    Http2(OnUpgrade),
 }
 
 struct Head {
@@ -90,11 +104,14 @@ pub async fn forward(
     let retry = matched
         .retry(forward)
         .filter(|retry| routing::any_header_fits(&retry.request_headers, &request));
-    let near = wish.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let downstream = match request.version() {
         HttpVersion::HTTP_2 => Version::Http2,
         _ => Version::Http1,
     };
+    let near = wish.as_ref().map(|_| match downstream {
+        Version::Http1 => Near::Http1,
+        Version::Http2 => Near::Http2(hyper::upgrade::on(&mut request)),
+    });
     let authority = request
         .headers()
         .get(header::HOST)
@@ -108,7 +125,8 @@ pub async fn forward(
     let hash = HashKey::of(&forward.hash_policy, &request, from, destination);
     let (tells_attempts, answers_attempts) = matched.tells_attempts();
     let (parts, body) = request.into_parts();
-    let upload = Upload::new(body, std::mem::take(&mut call.early), retry.is_some());
+    let again = retry.is_some() || parts.method.is_idempotent();
+    let upload = Upload::new(body, std::mem::take(&mut call.early), again);
     call.upload = Some(Rc::clone(&upload));
     if wish.is_none() {
         let original = mirror::Original {
@@ -187,7 +205,7 @@ async fn run(
     mut call: Box<Call>,
     plan: Plan<'_>,
     timeout: Option<Duration>,
-    near: Option<OnUpgrade>,
+    near: Option<Near>,
 ) -> (u32, Response<ResponseBody>) {
     let deadline = |plan: &Plan<'_>| {
         let from = plan.upload.ended_at()?;
@@ -197,9 +215,10 @@ async fn run(
     let mut silent = 0;
     let mut retry_slot = None;
     loop {
-        let outcome = attempt(&mut call, &plan, timeout, retries + 1).await;
+        let fresh = silent > 0;
+        let outcome = attempt(&mut call, &plan, timeout, retries + 1, fresh).await;
         drop(retry_slot.take());
-        if matches!(outcome, Err(Failure::Unsent)) && silent < SILENT_RETRIES {
+        if matches!(outcome, Err(Failure::Unsent | Failure::Stale)) && silent < SILENT_RETRIES {
             silent += 1;
             continue;
         }
@@ -256,6 +275,7 @@ async fn attempt(
     plan: &Plan<'_>,
     timeout: Option<Duration>,
     count: u32,
+    fresh: bool,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let worker = Rc::clone(&call.connection.worker);
     let avoid = |host: &Host<Pool>| plan.tried.borrow().contains(&host.address);
@@ -279,6 +299,7 @@ async fn attempt(
         downstream: plan.downstream,
         authority: host_name,
         priority: plan.forward.priority,
+        fresh,
     };
     let leasing = pool::lease(&plan.cluster, &host, origin, purpose);
     let late = |failure: Failure| {
@@ -310,12 +331,29 @@ async fn attempt(
         .map_err(late)?;
     match sent {
         Ok(response) => Ok((response, lease)),
-        Err(error) if error.unsent.is_some() => Err(Failure::Unsent),
-        Err(_) if plan.upload.failed() => Err(Failure::BadRequest),
         Err(error) => {
-            plan.cluster.judge(&host, Outcome::Failed);
-            Err(Failure::Reset(error.error))
+            let failure = failure(error, plan, &lease);
+            if matches!(failure, Failure::Reset(_) | Failure::Malformed(_)) {
+                plan.cluster.judge(&host, Outcome::Failed);
+            }
+            Err(failure)
         }
+    }
+}
+
+fn failure(error: SendError, plan: &Plan<'_>, lease: &Lease) -> Failure {
+    if let Some(broken) = plan.upload.broken() {
+        return Failure::Request(broken);
+    }
+    match error {
+        SendError::Unsent => Failure::Unsent,
+        SendError::Unanswered(_)
+            if lease.reused && plan.head.method.is_idempotent() && plan.upload.replayable() =>
+        {
+            Failure::Stale
+        }
+        SendError::Unanswered(error) | SendError::Reset(error) => Failure::Reset(error),
+        SendError::Malformed(error) => Failure::Malformed(error),
     }
 }
 
@@ -463,16 +501,16 @@ fn failure_asks(retry: &RetryPolicy, failure: &Failure) -> bool {
     let on = &retry.on;
     match failure {
         Failure::Connect(_) => on.connect_failure || on.server_error || on.gateway_error,
-        Failure::Unsent => {
+        Failure::Unsent | Failure::Stale => {
             on.reset_before_request || on.reset || on.refused_stream || on.server_error
         }
-        Failure::Reset(_) => on.reset || on.server_error,
+        Failure::Reset(_) | Failure::Malformed(_) => on.reset || on.server_error,
         Failure::PerTryTimeout => on.reset || on.server_error || on.gateway_error,
         Failure::NoHost
         | Failure::Overflow
         | Failure::Spent
         | Failure::SlowRequest
-        | Failure::BadRequest
+        | Failure::Request(_)
         | Failure::Timeout => false,
     }
 }
@@ -492,8 +530,25 @@ fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
                 .insert("x-envoy-overloaded", overloaded);
             response
         }
-        Failure::BadRequest => reply(call, 400, Flag::DownstreamProtocolError, ""),
         Failure::SlowRequest => reply(call, 408, Flag::None, "request timeout"),
+        Failure::Request(Broken::Late) => {
+            reply(call, 408, Flag::StreamIdleTimeout, "request timeout")
+        }
+        Failure::Request(Broken::Gone) => {
+            reply(call, 400, Flag::DownstreamConnectionTermination, "")
+        }
+        Failure::Request(Broken::Malformed(malformed)) => reply(
+            call,
+            400,
+            Flag::DownstreamProtocolError,
+            &malformed.to_string(),
+        ),
+        Failure::Request(Broken::Other) => reply(call, 400, Flag::DownstreamProtocolError, ""),
+        Failure::Malformed(error) => {
+            tracing::debug!(%error, "the endpoint's answer is no response");
+            let text = reset("protocol error");
+            reply(call, 502, Flag::UpstreamProtocolError, &text)
+        }
         Failure::Connect(ConnectError::Timeout) => reply(
             call,
             503,
@@ -510,7 +565,7 @@ fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
                 &format!("{text}{error}"),
             )
         }
-        Failure::Unsent | Failure::Spent | Failure::Reset(_) => {
+        Failure::Unsent | Failure::Stale | Failure::Spent | Failure::Reset(_) => {
             if let Failure::Reset(error) = failure {
                 tracing::debug!(%error, "the endpoint gave no response");
             }
@@ -533,7 +588,7 @@ fn answer(
     response: Response<Incoming>,
     lease: Lease,
     deadline: Option<Instant>,
-    near: Option<OnUpgrade>,
+    near: Option<Near>,
 ) -> Response<ResponseBody> {
     let mut response = response;
     let status = response.status();
@@ -551,15 +606,28 @@ fn answer(
         Version::Http2 => status.is_success(),
     };
     if let (Some(near), Some(wish), true) = (near, &plan.wish, switched) {
-        let far = hyper::upgrade::on(&mut response);
-        let mut headers = std::mem::take(response.headers_mut());
+        let (mut headers, far) = Far::of(response);
+        let Some(far) = far else {
+            return refuse(call, Failure::Unsent);
+        };
         headers::strip_hop_by_hop(&mut headers);
         let protocol = plan.downstream == Version::Http1 && *wish != Wish::Connect;
         if protocol {
             wish.write(&mut headers);
         }
-        upgrade::join(near, far, call, lease, plan.idle);
-        let mut answer = Response::new(ResponseBody::full(bytes::Bytes::new(), None));
+        let tunnel = Tunnel {
+            far,
+            call,
+            lease,
+            idle: plan.idle,
+        };
+        let mut answer = Response::new(match near {
+            Near::Http1 => ResponseBody::tunnel(tunnel),
+            Near::Http2(near) => {
+                tunnel.run_http2(near);
+                ResponseBody::full(bytes::Bytes::new(), None)
+            }
+        });
         *answer.headers_mut() = headers;
         *answer.status_mut() = if protocol {
             StatusCode::SWITCHING_PROTOCOLS

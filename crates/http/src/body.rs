@@ -11,13 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::call::Call;
+use crate::http1::Broken;
 use crate::http2::patience::{self, Patience};
+use crate::incoming::Incoming;
 use crate::pool::Lease;
+use crate::upgrade::Tunnel;
 use hauberk_telemetry::flags::Flag;
 
 pub type BodyError = Box<dyn Error + Send + Sync>;
@@ -44,7 +46,7 @@ struct UploadState {
     attempt: u32,
     bytes: u64,
     ended_at: Option<Instant>,
-    failed: bool,
+    broken: Option<Broken>,
     copies: Vec<mpsc::Sender<Option<Piece>>>,
 }
 
@@ -95,7 +97,7 @@ impl Upload {
                 keep,
                 lost: false,
                 attempt: 0,
-                failed: false,
+                broken: None,
                 copies: Vec::new(),
             }),
         })
@@ -139,13 +141,13 @@ impl Upload {
         !self.state.borrow().lost
     }
 
-    pub fn bytes(&self) -> u64 {
-        self.state.borrow().bytes
+    /// How it came to a bad end, if it did: the caller broke it off, or sent it against the rules.
+    pub fn broken(&self) -> Option<Broken> {
+        self.state.borrow().broken
     }
 
-    /// The caller broke its own request off, or sent it against the rules.
-    pub fn failed(&self) -> bool {
-        self.state.borrow().failed
+    pub fn bytes(&self) -> u64 {
+        self.state.borrow().bytes
     }
 
     pub fn ended_at(&self) -> Option<Instant> {
@@ -278,9 +280,9 @@ impl Body for RequestBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                state.failed = true;
                 state.copies.clear();
-                Poll::Ready(Some(Err(Box::new(error))))
+                state.broken = Some(error.downcast_ref().copied().unwrap_or(Broken::Other));
+                Poll::Ready(Some(Err(error)))
             }
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
@@ -352,6 +354,8 @@ pub struct ResponseBody {
 enum Content {
     Full(Option<Bytes>),
     Upstream(Incoming),
+    /// No body follows the head, but another protocol.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// Times that a response may take.
@@ -364,6 +368,10 @@ struct Limits {
 
 impl ResponseBody {
     pub fn full(bytes: Bytes, call: Option<Box<Call>>) -> Self {
+        let mut call = call;
+        if let (true, Some(call)) = (bytes.is_empty(), &mut call) {
+            call.complete();
+        }
         Self {
             content: Content::Full(Some(bytes).filter(|bytes| !bytes.is_empty())),
             call,
@@ -425,6 +433,37 @@ impl ResponseBody {
             .unwrap_or(patience::LONGEST);
         let deadline = limits.and_then(|limits| limits.deadline);
         deadline.map_or(now + idle, |deadline| deadline.min(now + idle))
+    }
+
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self {
+            content: Content::Tunnel(Some(Box::new(tunnel))),
+            call: None,
+            lease: None,
+            limits: None,
+            patience: None,
+        }
+    }
+
+    /// Its head was all that was to be sent.
+    pub fn withheld(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.complete();
+        }
+    }
+
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.content {
+            Content::Tunnel(tunnel) => tunnel.take(),
+            Content::Full(_) | Content::Upstream(_) => None,
+        }
+    }
+
+    /// Goes on sending the request, where that has not ended.
+    pub fn poll_upload(&mut self, context: &mut Context<'_>) {
+        if let Content::Upstream(incoming) = &mut self.content {
+            incoming.poll_upload(context);
+        }
     }
 
     fn finish(&mut self) {
@@ -509,6 +548,7 @@ impl Body for ResponseBody {
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
             Content::Upstream(incoming) => incoming,
+            Content::Tunnel(_) => return Poll::Ready(None),
         };
         match Pin::new(incoming).poll_frame(context) {
             Poll::Pending => {
@@ -529,12 +569,12 @@ impl Body for ResponseBody {
                 if let Some(call) = &mut this.call {
                     call.flag(Flag::UpstreamConnectionTermination);
                 }
-                Poll::Ready(Some(Err(Box::new(error))))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let ended = match &this.content {
                     Content::Upstream(incoming) => incoming.is_end_stream(),
-                    Content::Full(_) => true,
+                    Content::Full(_) | Content::Tunnel(_) => true,
                 };
                 if let Some(call) = &mut this.call {
                     call.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -561,6 +601,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Full(bytes) => bytes.is_none(),
             Content::Upstream(incoming) => incoming.is_end_stream(),
+            Content::Tunnel(_) => true,
         }
     }
 
@@ -570,6 +611,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Content::Upstream(incoming) => incoming.size_hint(),
+            Content::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

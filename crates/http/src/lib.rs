@@ -7,6 +7,7 @@
 mod access_log;
 mod ask;
 mod attempt;
+mod attention;
 mod body;
 pub mod call;
 pub mod connection;
@@ -15,7 +16,9 @@ mod executor;
 pub mod filters;
 mod hash_key;
 mod headers;
+mod http1;
 mod http2;
+mod incoming;
 pub mod listener;
 mod mirror;
 pub mod pool;

@@ -58,6 +58,7 @@ pub fn send(worker: &Rc<Worker>, mirrors: &[Mirror], original: &Original<'_>, up
                     downstream: version,
                     authority: None,
                     priority: Default::default(),
+                    fresh: false,
                 };
                 let mut lease = pool::lease(&cluster, &host, origin, purpose).await.ok()?;
                 let request = addressed(request, lease.version(), host.address);

@@ -1,7 +1,10 @@
 //! Connections to one endpoint, of one worker.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hauberk_config::cluster::UpstreamProtocol;
@@ -9,18 +12,20 @@ use hauberk_config::route::Priority;
 use hauberk_net::socket::Origin;
 use hauberk_tls::{Carried, Session};
 use hauberk_upstream::{
-    self as upstream, Cluster, ConnectError, Connected, Host, Limited, Transport,
+    self as upstream, Cluster, ConnectError, Connected, Host, Limited, Stream, Transport,
 };
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_rustls::TlsStream;
 
-use crate::body::RequestBody;
+use crate::body::{BodyError, RequestBody};
 use crate::executor::OnThisThread;
+use crate::http1::endpoint::{self, Endpoint};
 use crate::http2::guarded::Guarded;
 use crate::http2::meter::Peer;
+use crate::incoming::Incoming;
 
 /// A connection unused for this long is closed: sooner than servers do, so that no request meets a closing connection.
 /// Programs close after 5 s at times (Node's default), other proxies of the mesh after a minute.
@@ -55,6 +60,8 @@ struct Connections {
     open: Cell<u32>,
     /// Told when a waiting call may look again.
     freed: Notify,
+    /// The task that looks after idle connections.
+    keeper: RefCell<Option<Waker>>,
 }
 
 /// A connection's place under the cluster's limit and in the count of its host.
@@ -82,9 +89,15 @@ impl Drop for Slot {
 }
 
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    shared: Rc<Shared>,
+    connection: Rc<Single>,
     since: Instant,
+}
+
+/// A connection that carries one request at a time.
+struct Single {
+    endpoint: Rc<Endpoint>,
+    shared: Rc<Shared>,
+    _slot: Slot,
 }
 
 struct Multiplexed {
@@ -111,7 +124,7 @@ pub struct Lease {
 }
 
 enum Wire {
-    Http1(Option<http1::SendRequest<RequestBody>>, Rc<Shared>),
+    Http1(Rc<Single>),
     Http2(Rc<Multiplexed>),
 }
 
@@ -135,6 +148,8 @@ pub struct Purpose<'a> {
     /// For the server name, where that follows the request.
     pub authority: Option<&'a str>,
     pub priority: Priority,
+    /// Not one that has been used before: the last one of these was closed.
+    pub fresh: bool,
 }
 
 /// An idle or new connection to `host`. Where the cluster may have no more connections, the call waits its turn.
@@ -181,9 +196,10 @@ pub async fn lease(
         // Registered before looking, so that nothing is missed between looking and waiting.
         let freed = connections.freed.notified();
         if wanted != Some(Version::Http2)
+            && !purpose.fresh
             && let Some(idle) = connections.take_idle(idle_timeout).await
         {
-            return Ok(lease(Wire::Http1(Some(idle.sender), idle.shared), true));
+            return Ok(lease(Wire::Http1(idle), true));
         }
         if wanted != Some(Version::Http1)
             && let Some(shared) = connections.share(streams)
@@ -256,17 +272,15 @@ async fn connect(
         |error: hyper::Error| PoolError::Connect(ConnectError::Tcp(std::io::Error::other(error)));
     match version {
         Version::Http1 => {
-            let (sender, connection) = http1::Builder::new()
-                .handshake(TokioIo::new(stream))
-                .await
-                .map_err(failed)?;
-            tokio::task::spawn_local(async move {
-                if let Err(error) = connection.with_upgrades().await {
-                    tracing::debug!(%error, "upstream HTTP/1.1 connection ended");
-                }
-                drop(slot);
-            });
-            Ok(Wire::Http1(Some(sender), shared))
+            let socket = match stream {
+                Stream::Plain(stream) => Stream::Plain(stream),
+                Stream::Tls(stream) => Stream::Tls(Box::new(TlsStream::Client(*stream))),
+            };
+            Ok(Wire::Http1(Rc::new(Single {
+                endpoint: Endpoint::new(socket),
+                shared,
+                _slot: slot,
+            })))
         }
         Version::Http2 => {
             let http = &cluster.target.config.http;
@@ -321,7 +335,7 @@ impl Pool {
     fn sweep(&self, timeout: Duration) {
         self.origins.borrow_mut().retain(|(_, connections)| {
             let mut idle = connections.idle.borrow_mut();
-            idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < timeout);
+            idle.retain(|idle| idle.since.elapsed() < timeout);
             let mut multiplexed = connections.multiplexed.borrow_mut();
             multiplexed.retain(|one| {
                 one.active.get() > 0
@@ -339,15 +353,38 @@ pub fn sweep(cluster: &Cluster<Pool>) {
 
 impl Connections {
     /// The one used last: the others may grow old and be closed.
-    async fn take_idle(&self, timeout: Duration) -> Option<Idle> {
-        loop {
-            let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.since.elapsed() >= timeout || idle.sender.is_closed() {
-                continue;
+    async fn take_idle(&self, timeout: Duration) -> Option<Rc<Single>> {
+        poll_fn(|context| {
+            loop {
+                let Some(idle) = self.idle.borrow_mut().pop() else {
+                    return Poll::Ready(None);
+                };
+                let fits = idle.since.elapsed() < timeout;
+                if fits && idle.connection.endpoint.is_quiet(context) {
+                    return Poll::Ready(Some(idle.connection));
+                }
             }
-            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
-                return Some(idle);
-            }
+        })
+        .await
+    }
+
+    /// Puts a connection aside, and sees to it that it is closed as soon as the endpoint closes it.
+    fn keep(self: &Rc<Self>, connection: Rc<Single>) {
+        if self.keeper.borrow().is_none() {
+            let keeping = keep(Rc::downgrade(self));
+            *self.keeper.borrow_mut() = Some(Waker::noop().clone());
+            tokio::task::spawn_local(keeping);
+        }
+        let quiet = match &*self.keeper.borrow() {
+            Some(keeper) => connection
+                .endpoint
+                .is_quiet(&mut Context::from_waker(keeper)),
+            None => true,
+        };
+        if quiet {
+            let since = Instant::now();
+            self.idle.borrow_mut().push(Idle { connection, since });
+            self.freed.notify_one();
         }
     }
 
@@ -361,11 +398,50 @@ impl Connections {
     }
 }
 
+/// Closes idle connections that their endpoint has closed. Ends with `connections`.
+async fn keep(connections: Weak<Connections>) {
+    poll_fn(|context| {
+        let Some(connections) = connections.upgrade() else {
+            return Poll::Ready(());
+        };
+        let mut keeper = connections.keeper.borrow_mut();
+        let first = !keeper
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()));
+        if first {
+            *keeper = Some(context.waker().clone());
+        }
+        drop(keeper);
+        let mut idle = connections.idle.borrow_mut();
+        let closed: Vec<_> = idle
+            .extract_if(.., |idle| !idle.connection.endpoint.is_quiet(context))
+            .collect();
+        drop(idle);
+        drop(closed);
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.wake();
+        }
+    }
+}
+
 /// Why a request got no response.
-pub struct SendError {
-    /// The request, if not a byte of it was sent.
-    pub unsent: Option<http::Request<RequestBody>>,
-    pub error: hyper::Error,
+#[derive(Debug)]
+pub enum SendError {
+    /// Not a byte of it was sent.
+    Unsent,
+    /// The endpoint closed without a byte of a response.
+    Unanswered(BodyError),
+    /// The endpoint closed, or reset the stream.
+    Reset(BodyError),
+    /// What came is no response.
+    Malformed(BodyError),
 }
 
 impl Lease {
@@ -378,7 +454,7 @@ impl Lease {
 
     pub fn session(&self) -> Option<&Rc<Session>> {
         match &self.wire {
-            Wire::Http1(_, shared) => shared.session.as_ref(),
+            Wire::Http1(single) => single.shared.session.as_ref(),
             Wire::Http2(multiplexed) => multiplexed.shared.session.as_ref(),
         }
     }
@@ -389,51 +465,62 @@ impl Lease {
         &mut self,
         request: http::Request<RequestBody>,
     ) -> Result<http::Response<Incoming>, SendError> {
-        match &mut self.wire {
-            Wire::Http1(sender, shared) => {
-                shared.requests.set(shared.requests.get() + 1);
-                let Some(sender) = sender else {
-                    unreachable!("a lease sends once");
-                };
-                sender
-                    .try_send_request(request)
-                    .await
-                    .map_err(SendError::of)
+        match &self.wire {
+            Wire::Http1(single) => {
+                let requests = &single.shared.requests;
+                requests.set(requests.get() + 1);
+                single.endpoint.send(request).await.map_err(SendError::from)
             }
             Wire::Http2(multiplexed) => {
                 let mut sender = multiplexed.sender.clone();
-                sender
-                    .try_send_request(request)
-                    .await
-                    .map_err(SendError::of)
+                let sent = sender.try_send_request(request).await;
+                sent.map(|response| response.map(Incoming::from))
+                    .map_err(SendError::from)
             }
         }
     }
 
     /// The response was read to its end: the connection may serve another request.
-    pub fn give_back(mut self) {
-        if let Wire::Http1(sender, shared) = &mut self.wire
-            && let Some(sender) = sender.take()
-            && !sender.is_closed()
+    pub fn give_back(self) {
+        if let Wire::Http1(single) = &self.wire
+            && single.endpoint.is_free()
             && self
                 .most_requests
-                .is_none_or(|most| shared.requests.get() < most)
+                .is_none_or(|most| single.shared.requests.get() < most)
         {
-            self.connections.idle.borrow_mut().push(Idle {
-                sender,
-                shared: Rc::clone(shared),
-                since: Instant::now(),
-            });
-            self.connections.freed.notify_one();
+            self.connections.keep(Rc::clone(single));
         }
     }
 }
 
-impl SendError {
-    fn of(mut error: hyper::client::conn::TrySendError<http::Request<RequestBody>>) -> Self {
-        Self {
-            unsent: error.take_message(),
-            error: error.into_error(),
+impl From<hyper::client::conn::TrySendError<http::Request<RequestBody>>> for SendError {
+    fn from(mut error: hyper::client::conn::TrySendError<http::Request<RequestBody>>) -> Self {
+        match error.take_message() {
+            Some(_request) => Self::Unsent,
+            None => Self::Reset(Box::new(error.into_error())),
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsent => formatter.write_str("its connection was closed before it was used"),
+            Self::Unanswered(error) | Self::Reset(error) | Self::Malformed(error) => {
+                error.fmt(formatter)
+            }
+        }
+    }
+}
+
+impl From<endpoint::Failure> for SendError {
+    fn from(failure: endpoint::Failure) -> Self {
+        match failure {
+            endpoint::Failure::Unsent => Self::Unsent,
+            endpoint::Failure::Unanswered(error) => Self::Unanswered(Box::new(error)),
+            endpoint::Failure::Broken(error) => Self::Reset(Box::new(error)),
+            endpoint::Failure::Malformed(malformed) => Self::Malformed(Box::new(malformed)),
+            endpoint::Failure::Request(error) => Self::Reset(error),
         }
     }
 }

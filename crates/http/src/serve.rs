@@ -8,20 +8,24 @@ use std::time::Duration;
 
 use hauberk_config::connection_manager::{Codec, ConnectionManager};
 use hauberk_telemetry::flags::Flag;
-use hyper::server::conn::{http1, http2};
+use hauberk_upstream::Stream;
+use http::Request;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use crate::connection::{Connection, Standing};
+use crate::http1;
 use crate::http2::guarded::Guarded;
 use crate::http2::meter::Peer;
 use crate::http2::patience::Streams;
+use crate::incoming::Incoming;
 use crate::service;
 
-/// For a request's headers, and for the next request to begin.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAMS: u32 = 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -31,86 +35,75 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves until the caller leaves, the connection is no longer allowed, or the proxy drains.
 /// `http2`: what ALPN or the first bytes settled.
-pub async fn serve<I>(io: I, connection: Rc<Connection>, config: &ConnectionManager, http2: bool)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub async fn serve(
+    stream: Stream<TlsStream<TcpStream>>,
+    connection: Rc<Connection>,
+    config: &ConnectionManager,
+    http2: bool,
+) {
     let http2 = match config.codec {
         Codec::Auto => http2,
         Codec::Http1 => false,
         Codec::Http2 => true,
     };
-    let most_headers = usize::try_from(config.max_request_headers_kb.max(1)).unwrap_or(60) * 1024;
-    let result = if http2 {
-        let peer = match connection.peer_id() {
-            Some(_) => Peer::Workload,
-            None => Peer::Caller,
-        };
-        let streams = Streams::default();
-        let service = service_fn({
-            let (connection, streams) = (Rc::clone(&connection), streams.clone());
-            move |request| {
-                let (connection, patience) = (Rc::clone(&connection), streams.begin());
-                // Boxed: hyper moves the future about, and this one is large.
-                Box::pin(async move {
-                    let mut response = service::handle(connection, request).await;
-                    response.body_mut().watch(patience);
-                    Ok::<_, Infallible>(response)
-                })
-            }
-        });
-        let serving = http2::Builder::new(streams)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(
-                config
-                    .max_concurrent_streams
-                    .unwrap_or(STREAMS)
-                    .min(STREAMS),
-            )
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(u32::try_from(most_headers).unwrap_or(u32::MAX))
-            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .enable_connect_protocol()
-            .max_send_buf_size(SEND_BUFFER)
-            .serve_connection(TokioIo::new(Guarded::new(io, peer)), service);
-        let mut serving = pin!(serving);
-        attend(&connection, config, |event| match event {
-            Event::Poll(context) => serving.as_mut().poll(context),
-            Event::Finish => {
-                serving.as_mut().graceful_shutdown();
-                Poll::Pending
-            }
-        })
-        .await
+    if http2 {
+        serve_http2(stream, connection, config).await;
     } else {
-        let service = service_fn({
-            let connection = Rc::clone(&connection);
-            move |request| {
-                let connection = Rc::clone(&connection);
-                // Boxed: hyper moves the future about, and this one is large.
-                Box::pin(
-                    async move { Ok::<_, Infallible>(service::handle(connection, request).await) },
-                )
-            }
-        });
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.request_headers_timeout.unwrap_or(HEADERS_TIMEOUT))
-            .max_buf_size(most_headers.max(8192))
-            .max_headers(usize::try_from(config.max_headers_count.max(1)).unwrap_or(100))
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
-        let mut serving = pin!(serving);
-        attend(&connection, config, |event| match event {
-            Event::Poll(context) => serving.as_mut().poll(context),
-            Event::Finish => {
-                serving.as_mut().graceful_shutdown();
-                Poll::Pending
-            }
-        })
-        .await
+        let socket = match stream {
+            Stream::Plain(stream) => Stream::Plain(stream),
+            Stream::Tls(stream) => Stream::Tls(Box::new((*stream).into())),
+        };
+        http1::caller::serve(socket, connection, config).await;
+    }
+}
+
+async fn serve_http2<I>(io: I, connection: Rc<Connection>, config: &ConnectionManager)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let streams = Streams::default();
+    let service = service_fn({
+        let (connection, streams) = (Rc::clone(&connection), streams.clone());
+        move |request: Request<hyper::body::Incoming>| {
+            let (connection, patience) = (Rc::clone(&connection), streams.begin());
+            let request = request.map(Incoming::from);
+            // Boxed: hyper moves the future about, and this one is large.
+            Box::pin(async move {
+                let mut response = service::handle(connection, request).await;
+                response.body_mut().watch(patience);
+                Ok::<_, Infallible>(response)
+            })
+        }
+    });
+    let most_headers = usize::try_from(config.max_request_headers_kb.max(1)).unwrap_or(60) * 1024;
+    let peer = match connection.peer_id() {
+        Some(_) => Peer::Workload,
+        None => Peer::Caller,
     };
+    let serving = http2::Builder::new(streams)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(
+            config
+                .max_concurrent_streams
+                .unwrap_or(STREAMS)
+                .min(STREAMS),
+        )
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(most_headers).unwrap_or(u32::MAX))
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .enable_connect_protocol()
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(TokioIo::new(Guarded::new(io, peer)), service);
+    let mut serving = pin!(serving);
+    let result = attend(&connection, config, |event| match event {
+        Event::Poll(context) => serving.as_mut().poll(context),
+        Event::Finish => {
+            serving.as_mut().graceful_shutdown();
+            Poll::Pending
+        }
+    })
+    .await;
     if let Some(Err(error)) = result {
         if error.is_parse() || error.is_timeout() {
             connection.flags.set(Flag::DownstreamProtocolError.into());

@@ -11,7 +11,6 @@ use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use crate::attempt;
 use crate::body::ResponseBody;
@@ -19,6 +18,7 @@ use crate::call::Call;
 use crate::connection::Connection;
 use crate::filters::Afterwards;
 use crate::headers;
+use crate::incoming::Incoming;
 use crate::listener::{Chain, RouteTable};
 use crate::reply::reply;
 use crate::trace;

@@ -8,10 +8,13 @@ use hauberk_config::connection_manager::Upgrade;
 use hauberk_net::copy::copy_both;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Version};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::call::Call;
+use crate::http1::endpoint;
+use crate::incoming::Incoming;
 use crate::pool::Lease;
 
 /// What a request wants to become.
@@ -67,29 +70,68 @@ impl Wish {
     }
 }
 
-/// Copies both ways once both sides have become what they wished.
-pub fn join(
-    near: OnUpgrade,
-    far: OnUpgrade,
-    mut call: Box<Call>,
-    lease: Lease,
-    idle: Option<Duration>,
-) {
-    tokio::task::spawn_local(async move {
-        let (near, far): (Upgraded, Upgraded) = match tokio::try_join!(near, far) {
-            Ok(both) => both,
-            Err(error) => {
-                tracing::debug!(%error, "an upgrade did not happen");
-                return;
-            }
+/// A call whose endpoint has changed the protocol as was wished.
+pub struct Tunnel {
+    pub far: Far,
+    pub call: Box<Call>,
+    pub lease: Lease,
+    pub idle: Option<Duration>,
+}
+
+/// The endpoint's side.
+pub enum Far {
+    Http1(endpoint::Far),
+    Http2(OnUpgrade),
+}
+
+impl Far {
+    /// `None`: the response's body is no longer there to be changed into something else.
+    pub fn of(mut response: http::Response<Incoming>) -> (HeaderMap, Option<Self>) {
+        let headers = std::mem::take(response.headers_mut());
+        let upgrade = match response.body() {
+            Incoming::Http2(_) => Some(Self::Http2(hyper::upgrade::on(&mut response))),
+            _ => None,
         };
-        let connection = Rc::clone(&call.connection);
-        let (copied, _end) = copy_both(TokioIo::new(near), TokioIo::new(far), idle, |_| {}).await;
+        let far = upgrade.or_else(|| match response.into_body() {
+            Incoming::Endpoint(body) => Some(Self::Http1(body.into_tunnel())),
+            _ => None,
+        });
+        (headers, far)
+    }
+}
+
+impl Tunnel {
+    /// Copies both ways, until both sides have closed.
+    pub async fn run<N>(mut self, near: N)
+    where
+        N: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connection = Rc::clone(&self.call.connection);
+        let (copied, _end) = match self.far {
+            Far::Http1(far) => copy_both(near, far, self.idle, |_| {}).await,
+            Far::Http2(far) => match far.await {
+                Ok(far) => copy_both(near, TokioIo::new(far), self.idle, |_| {}).await,
+                Err(error) => {
+                    tracing::debug!(%error, "an upgrade did not happen");
+                    return;
+                }
+            },
+        };
         connection
             .bytes_in
             .set(connection.bytes_in.get() + copied.forward);
-        call.bytes_out += copied.backward;
-        call.complete();
-        drop(lease);
-    });
+        self.call.bytes_out += copied.backward;
+        self.call.complete();
+        drop(self.lease);
+    }
+
+    /// The same for a caller over HTTP/2, whose stream becomes a tunnel once it has its answer.
+    pub fn run_http2(self, near: OnUpgrade) {
+        tokio::task::spawn_local(async move {
+            match near.await {
+                Ok(near) => self.run(TokioIo::new(near)).await,
+                Err(error) => tracing::debug!(%error, "an upgrade did not happen"),
+            }
+        });
+    }
 }

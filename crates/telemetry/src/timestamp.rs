@@ -59,8 +59,24 @@ impl Serialize for Timestamp {
     }
 }
 
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01. Years are counted from March, so that the leap
-/// day is a year's last.
+/// A day of the Gregorian calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calendar {
+    pub year: u64,
+    /// From 1.
+    pub month: u64,
+    pub day: u64,
+}
+
+impl Calendar {
+    /// `days` after 1970-01-01.
+    pub fn of(days: u64) -> Self {
+        let (year, month, day) = date(days);
+        Self { year, month, day }
+    }
+}
+
+/// Year, month and day, `days` after 1970-01-01. Years are counted from March, so that the leap day is a year's last.
 fn date(days: u64) -> (u64, u64, u64) {
     const FOUR_CENTURIES: u64 = 146_097;
     let days = days + 719_468;

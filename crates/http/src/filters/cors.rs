@@ -8,10 +8,10 @@ use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
-use hyper::body::Incoming;
 
 use super::{Afterward, Afterwards, Passed};
 use crate::call::Call;
+use crate::incoming::Incoming;
 use crate::reply::reply;
 
 /// A request whose origin the policy allows.

@@ -18,7 +18,6 @@ use hauberk_telemetry::flags::Flag;
 use hauberk_telemetry::metrics::AuthorizerKey;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::{Afterward, Afterwards, Passed, rbac};
 use crate::access_log::protocol;
@@ -26,6 +25,7 @@ use crate::ask;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::connection::Connection;
+use crate::incoming::Incoming;
 use crate::reply::reply;
 
 /// Stands before the name of a policy that selects what is asked about.

@@ -7,10 +7,10 @@ use hauberk_route::headers_fit;
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::random;
 use http::Request;
-use hyper::body::Incoming;
 
 use super::Passed;
 use crate::call::Call;
+use crate::incoming::Incoming;
 use crate::reply::{grpc, reply};
 use crate::worker::Worker;
 

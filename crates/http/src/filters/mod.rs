@@ -19,10 +19,10 @@ use hauberk_jwt::Authenticator;
 use hauberk_policy::Access;
 use hauberk_route::Matched;
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use crate::body::ResponseBody;
 use crate::call::Call;
+use crate::incoming::Incoming;
 use hauberk_external::mutation::Mutations;
 
 pub use external_authorization::Authorizer;

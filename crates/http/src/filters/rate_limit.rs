@@ -13,11 +13,11 @@ use hauberk_telemetry::flags::Flag;
 use hauberk_telemetry::metrics::LimitKey;
 use http::Request;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::body::Incoming;
 
 use super::{Afterward, Afterwards, Passed};
 use crate::ask;
 use crate::call::Call;
+use crate::incoming::Incoming;
 use crate::reply::{grpc, reply};
 use crate::worker::Worker;
 

@@ -8,11 +8,11 @@ use hauberk_policy::{Access, Asked, Standing};
 use hauberk_route::RequestFacts;
 use hauberk_telemetry::flags::Flag;
 use http::Request;
-use hyper::body::Incoming;
 
 use super::Passed;
 use crate::call::Call;
 use crate::headers::caller_address;
+use crate::incoming::Incoming;
 use crate::reply::reply;
 
 /// Asks a filter's own policies.
