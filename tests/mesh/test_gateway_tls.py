@@ -1,8 +1,6 @@
 """Certificates of Secrets at a gateway: who gets them, and how curl and openssl see them in both proxies."""
 
 import asyncio
-import base64
-import datetime
 import json
 import ssl
 from pathlib import Path
@@ -10,11 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from mesh_testing.backends import GATEWAY, free_port, front
+from mesh_testing.certificates import Issuer, secret, tls_secret
 from mesh_testing.control_plane import eventually
 from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from mesh_testing.running import StartProxy
@@ -24,57 +19,6 @@ from hauberk.mesh.registry import Labels, Registry
 from hauberk.mesh.serialization import LISTENER, SECRET
 from hauberk.mesh.snapshot import Snapshot
 from hauberk.model.credential import Credential, parse_secret
-
-
-class Issuer:
-    """A certificate authority outside the mesh."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.root = self._sign("issuer", self.key, self.key, ca=True)
-        self.pem = self.root.public_bytes(Encoding.PEM)
-
-    def pair(self, name: str) -> tuple[bytes, bytes]:
-        """PEM of a certificate for a name, and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(name, key, self.key)
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return certificate.public_bytes(Encoding.PEM), pem
-
-    def _sign(
-        self, name: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, ca: bool = False
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer")])
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        if not ca:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        return builder.sign(by, hashes.SHA256())
-
-
-def secret(name: str, namespace: str = "default", **data: bytes) -> dict[str, Any]:
-    """`secret("shop", tls_crt=…, tls_key=…)`: `_` stands for `.`."""
-    encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace},
-        "type": "kubernetes.io/tls" if "tls_key" in data else "Opaque",
-        "data": encoded,
-    }
-
-
-def tls_secret(name: str, pair: tuple[bytes, bytes], namespace: str = "default") -> dict[str, Any]:
-    return secret(name, namespace, tls_crt=pair[0], tls_key=pair[1])
 
 
 def server(port: int, host: str, protocol: str = "HTTPS", **tls: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// Requests on one connection before it is replaced; `None`: no limit.
     pub max_requests_per_connection: Option<u32>,
+    /// How old an HTTP connection may be and still take a request; `None`: no limit.
+    pub max_connection_duration: Option<Duration>,
     /// Used unless one of `transport_matches` applies.
     pub transport: UpstreamTransport,
     /// First match wins.
@@ -275,6 +277,18 @@ pub struct UpstreamHttp {
     /// HTTP/2 flow control windows in bytes; `None`: 65 535.
     pub initial_stream_window: Option<u32>,
     pub initial_connection_window: Option<u32>,
+    /// PING frames of HTTP/2; `None`: the proxy's own.
+    pub keep_alive: Option<Http2KeepAlive>,
+    /// Which statuses outlier detection counts as errors; empty: 500 and above.
+    pub errors: Vec<u16>,
+}
+
+/// `envoy.config.core.v3.KeepaliveSettings`.
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
+pub struct Http2KeepAlive {
+    pub interval: Duration,
+    /// The connection is closed if the answer takes longer.
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
@@ -295,6 +309,8 @@ impl Default for UpstreamHttp {
             max_concurrent_streams: None,
             initial_stream_window: None,
             initial_connection_window: None,
+            keep_alive: None,
+            errors: Vec::new(),
         }
     }
 }

@@ -168,10 +168,22 @@ pub struct TcpProxy {
     pub clusters: Vec<WeightedTcpCluster>,
     /// Without a byte either way; `None`: no limit.
     pub idle_timeout: Option<Duration>,
+    /// From the caller's connection on; `None`: no limit.
+    pub longest: Option<Duration>,
     /// Attempts to connect, at least 1.
     pub max_connect_attempts: u32,
     pub access_logs: Vec<AccessLog>,
     pub hash_source_ip: bool,
+    pub tunnel: Option<Tunnel>,
+}
+
+/// Connections are carried through an HTTP proxy, which the clusters are (`TcpProxy.TunnelingConfig`).
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// `HOST:PORT` that the proxy is asked for.
+    pub target: String,
+    /// By POST in place of CONNECT.
+    pub post: bool,
 }
 
 #[derive(Debug, Serialize, Clone, PartialEq, Eq, Hash)]

@@ -302,6 +302,8 @@ pub struct RetryPolicy {
     pub back_off: BackOff,
     /// Do not try a host again that was tried (`previous_hosts`), picking anew at most this often.
     pub avoid_previous_hosts: Option<u32>,
+    /// Leave out the priorities of the hosts that were tried, told anew after so many attempts (`previous_priorities`).
+    pub avoid_previous_priorities: Option<u32>,
 }
 
 #[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]
@@ -401,6 +403,8 @@ pub enum HashSource {
         name: String,
         time_to_live: Option<Duration>,
         path: String,
+        /// Further attributes of the cookie that is set, such as `SameSite=Lax`; the value may be empty.
+        attributes: Vec<(String, String)>,
     },
     SourceIp,
     QueryParameter(String),

@@ -95,6 +95,8 @@ fn each_tcp_cluster_gets_its_weight() {
         max_connect_attempts: 1,
         access_logs: Vec::new(),
         hash_source_ip: false,
+        longest: None,
+        tunnel: None,
     };
     let mut drawn = HashMap::new();
     for random in 0..400 {

@@ -69,7 +69,13 @@ struct Plan<'a> {
     request_deadline: Option<Instant>,
     hash: Option<u64>,
     tells_attempts: bool,
-    tried: RefCell<Vec<SocketAddr>>,
+    tried: RefCell<Vec<Tried>>,
+}
+
+/// Where an attempt went.
+struct Tried {
+    address: SocketAddr,
+    priority: u32,
 }
 
 /// The caller's side of a tunnel.
@@ -278,20 +284,13 @@ async fn attempt(
     fresh: bool,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let worker = Rc::clone(&call.connection.worker);
-    let avoid = |host: &Host<Pool>| plan.tried.borrow().contains(&host.address);
-    let host = plan
-        .cluster
-        .choose(
-            Choice {
-                original: Some(call.connection.facts.destination),
-                hash: plan.hash,
-            },
-            &avoid,
-        )
-        .ok_or(Failure::NoHost)?;
+    let host = choose(call, plan).ok_or(Failure::NoHost)?;
     call.host = Some(Rc::clone(&host));
     if plan.retry.is_some() {
-        plan.tried.borrow_mut().push(host.address);
+        plan.tried.borrow_mut().push(Tried {
+            address: host.address,
+            priority: plan.cluster.priority_of(&host),
+        });
     }
     let origin = worker.origin(&plan.cluster, call.connection.caller());
     let host_name = plan.authority.split(':').next();
@@ -355,6 +354,32 @@ fn failure(error: SendError, plan: &Plan<'_>, lease: &Lease) -> Failure {
         SendError::Unanswered(error) | SendError::Reset(error) => Failure::Reset(error),
         SendError::Malformed(error) => Failure::Malformed(error),
     }
+}
+
+/// The host for the next attempt.
+fn choose(call: &Call, plan: &Plan<'_>) -> Option<Rc<Host<Pool>>> {
+    let tried = plan.tried.borrow();
+    let remembers = plan
+        .retry
+        .is_some_and(|retry| retry.avoid_previous_hosts.is_some());
+    let avoid =
+        |host: &Host<Pool>| remembers && tried.iter().any(|one| one.address == host.address);
+    let choice = Choice {
+        original: Some(call.connection.facts.destination),
+        hash: plan.hash,
+        tried: &tried_priorities(plan.retry, &tried),
+    };
+    plan.cluster.choose(choice, &avoid)
+}
+
+/// The priorities to leave out now: those of all attempts so far, told anew after every few.
+fn tried_priorities(retry: Option<&RetryPolicy>, tried: &[Tried]) -> Vec<u32> {
+    let often = retry.and_then(|retry| retry.avoid_previous_priorities);
+    let Some(often) = often.and_then(|often| usize::try_from(often).ok()) else {
+        return Vec::new();
+    };
+    let counted = tried.len() / often.max(1) * often;
+    tried[..counted].iter().map(|one| one.priority).collect()
 }
 
 /// Waits for a connection, or for a response's head, as long as the route allows.

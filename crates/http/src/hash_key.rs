@@ -35,13 +35,14 @@ impl HashKey {
                     name,
                     time_to_live,
                     path,
+                    attributes,
                 } => match cookie(request.headers(), name) {
                     Some(value) => Some(hash(value.as_bytes(), 0)),
                     // Without a lifetime the program sets the cookie, not the proxy.
                     None => time_to_live.map(|lifetime| {
                         let value = format!("{:016x}", hash(format!("{from}{to}").as_bytes(), 0));
                         let sum = hash(value.as_bytes(), 0);
-                        found.cookie = set_cookie(name, &value, lifetime, path);
+                        found.cookie = set_cookie(name, &value, lifetime, path, attributes);
                         sum
                     }),
                 },
@@ -90,13 +91,27 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     })
 }
 
-fn set_cookie(name: &str, value: &str, lifetime: Duration, path: &str) -> Option<HeaderValue> {
+fn set_cookie(
+    name: &str,
+    value: &str,
+    lifetime: Duration,
+    path: &str,
+    attributes: &[(String, String)],
+) -> Option<HeaderValue> {
     let mut text = format!("{name}=\"{value}\"");
     if !lifetime.is_zero() {
         text.push_str(&format!("; Max-Age={}", lifetime.as_secs()));
     }
     if !path.is_empty() {
         text.push_str(&format!("; Path={path}"));
+    }
+    for (name, value) in attributes {
+        text.push_str("; ");
+        text.push_str(name);
+        if !value.is_empty() {
+            text.push('=');
+            text.push_str(value);
+        }
     }
     text.push_str("; HttpOnly");
     HeaderValue::from_str(&text).ok()
@@ -146,6 +161,10 @@ mod tests {
             name: "place".into(),
             time_to_live,
             path: "/shop".into(),
+            attributes: vec![
+                ("SameSite".into(), "Lax".into()),
+                ("Secure".into(), String::new()),
+            ],
         };
         let minute = Some(Duration::from_secs(60));
         let first = of(source(minute), &request("a", "b"));
@@ -155,7 +174,7 @@ mod tests {
             .map(|cookie| cookie.to_str().unwrap_or_default());
         let cookie = cookie.unwrap_or_default();
         assert!(
-            cookie.ends_with("; Max-Age=60; Path=/shop; HttpOnly"),
+            cookie.ends_with("; Max-Age=60; Path=/shop; SameSite=Lax; Secure; HttpOnly"),
             "{cookie}"
         );
         let sent = cookie.split(';').next().unwrap_or_default();

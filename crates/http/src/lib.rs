@@ -12,7 +12,7 @@ mod body;
 pub mod call;
 pub mod connection;
 mod ended;
-mod executor;
+pub mod executor;
 pub mod filters;
 mod hash_key;
 mod headers;

@@ -161,6 +161,8 @@ impl Chain {
                         max_connect_attempts: 1,
                         access_logs: Vec::new(),
                         hash_source_ip: false,
+                        longest: None,
+                        tunnel: None,
                     })),
                 }),
                 transport: Transport::Plain,

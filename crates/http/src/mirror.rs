@@ -51,6 +51,7 @@ pub fn send(worker: &Rc<Worker>, mirrors: &[Mirror], original: &Original<'_>, up
                 let choice = Choice {
                     original: Some(destination),
                     hash: None,
+                    tried: &[],
                 };
                 let host = cluster.choose(choice, &|_| false)?;
                 let origin = worker.origin(&cluster, None);

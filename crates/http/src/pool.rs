@@ -34,6 +34,7 @@ const MESH_IDLE: Duration = Duration::from_secs(45);
 /// Streams put on one HTTP/2 connection before another is opened.
 const STREAMS: u32 = 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub struct Pool {
@@ -111,6 +112,14 @@ struct Multiplexed {
 struct Shared {
     session: Option<Rc<Session>>,
     requests: Cell<u32>,
+    /// When it has to take no more requests; `None`: never.
+    ends: Option<Instant>,
+}
+
+impl Shared {
+    fn is_old(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
+    }
 }
 
 /// A connection in use by one request.
@@ -267,6 +276,11 @@ async fn connect(
     let shared = Rc::new(Shared {
         session,
         requests: Cell::new(0),
+        ends: cluster
+            .target
+            .config
+            .max_connection_duration
+            .map(|longest| Instant::now() + longest),
     });
     let failed =
         |error: hyper::Error| PoolError::Connect(ConnectError::Tcp(std::io::Error::other(error)));
@@ -289,7 +303,14 @@ async fn connect(
                 .initial_stream_window_size(http.initial_stream_window.unwrap_or(1 << 20))
                 .initial_connection_window_size(http.initial_connection_window.unwrap_or(4 << 20))
                 .initial_max_send_streams(STREAMS as usize)
-                .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_interval(
+                    http.keep_alive
+                        .map_or(KEEP_ALIVE_INTERVAL, |told| told.interval),
+                )
+                .keep_alive_timeout(
+                    http.keep_alive
+                        .map_or(KEEP_ALIVE_TIMEOUT, |told| told.timeout),
+                )
                 .handshake(TokioIo::new(Guarded::new(stream, Peer::Endpoint)))
                 .await
                 .map_err(failed)?;
@@ -335,11 +356,13 @@ impl Pool {
     fn sweep(&self, timeout: Duration) {
         self.origins.borrow_mut().retain(|(_, connections)| {
             let mut idle = connections.idle.borrow_mut();
-            idle.retain(|idle| idle.since.elapsed() < timeout);
+            idle.retain(|idle| idle.since.elapsed() < timeout && !idle.connection.shared.is_old());
             let mut multiplexed = connections.multiplexed.borrow_mut();
             multiplexed.retain(|one| {
                 one.active.get() > 0
-                    || !one.sender.is_closed() && one.last_used.get().elapsed() < timeout
+                    || !one.sender.is_closed()
+                        && one.last_used.get().elapsed() < timeout
+                        && !one.shared.is_old()
             });
             !idle.is_empty() || !multiplexed.is_empty() || Rc::strong_count(connections) > 1
         });
@@ -359,7 +382,7 @@ impl Connections {
                 let Some(idle) = self.idle.borrow_mut().pop() else {
                     return Poll::Ready(None);
                 };
-                let fits = idle.since.elapsed() < timeout;
+                let fits = idle.since.elapsed() < timeout && !idle.connection.shared.is_old();
                 if fits && idle.connection.endpoint.is_quiet(context) {
                     return Poll::Ready(Some(idle.connection));
                 }
@@ -393,7 +416,7 @@ impl Connections {
         multiplexed.retain(|one| !one.sender.is_closed());
         multiplexed
             .iter()
-            .find(|one| one.active.get() < streams)
+            .find(|one| one.active.get() < streams && !one.shared.is_old())
             .cloned()
     }
 }

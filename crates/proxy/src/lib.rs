@@ -15,3 +15,4 @@ pub mod node;
 pub mod process;
 mod statistics;
 mod tcp;
+mod tunnel;

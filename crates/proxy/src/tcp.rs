@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hauberk_config::cluster::UpstreamProtocol;
 use hauberk_config::listener::TcpProxy;
 use hauberk_config::route::Priority;
 use hauberk_http::connection::{Connection, Standing};
@@ -12,10 +14,12 @@ use hauberk_http::pool::Pool;
 use hauberk_net::copy::{Copied, End, copy_both};
 use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
-use hauberk_tls::Carried;
+use hauberk_tls::{Carried, Session};
 use hauberk_upstream::{Choice, Cluster, Connected, Host, Limited, Outcome, Stream, hash, random};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use crate::tunnel::{self, TunnelError};
 
 /// Counters go to the metrics after so many bytes, so that long connections show while they live.
 const REPORT: u64 = 256 * 1024;
@@ -63,10 +67,10 @@ pub async fn serve(
             return connection.open(connection.policy(decision));
         }
     };
-    let (host, connected) = reached;
-    connection.reached(&cluster, &host, connected.session.as_ref());
+    let (host, session, far) = reached;
+    connection.reached(&cluster, &host, session.as_ref());
     connection.open(connection.policy(decision));
-    let key = || connection.tcp_key(Some(&cluster), Some(&host), connected.session.as_deref());
+    let key = || connection.tcp_key(Some(&cluster), Some(&host), session.as_deref());
     let metrics = &connection.worker.metrics;
     metrics.opened(key());
     let unreported = Cell::new(Copied::default());
@@ -89,28 +93,34 @@ pub async fn serve(
             .set(connection.bytes_out.get() + moved.backward);
         report(moved, false);
     };
-    let copying = pin!(copy_both(
-        stream,
-        connected.stream,
-        proxy.idle_timeout,
-        counted
-    ));
-    match while_allowed(&connection, copying).await {
-        Some((_, End::First(error))) => {
+    let idle = proxy.idle_timeout;
+    let ended = match far {
+        Far::Direct(far) => {
+            let copying = pin!(copy_both(stream, far, idle, counted));
+            within(&connection, proxy.longest, copying).await
+        }
+        Far::Tunnel(far) => {
+            let copying = pin!(copy_both(stream, far, idle, counted));
+            within(&connection, proxy.longest, copying).await
+        }
+    };
+    match ended {
+        Ended::Over(End::First(error)) => {
             tracing::debug!(%error, "the caller's connection ended");
             connection
                 .flags
                 .set(Flag::DownstreamConnectionTermination.into());
         }
-        Some((_, End::Second(error))) => {
+        Ended::Over(End::Second(error)) => {
             tracing::debug!(%error, "the endpoint's connection ended");
             connection
                 .flags
                 .set(Flag::UpstreamConnectionTermination.into());
         }
-        Some((_, End::Idle)) => connection.flags.set(Flag::StreamIdleTimeout.into()),
-        Some((_, End::Finished)) => {}
-        None => {
+        Ended::Over(End::Idle) => connection.flags.set(Flag::StreamIdleTimeout.into()),
+        Ended::Over(End::Finished) => {}
+        Ended::TooLong => connection.flags.set(Flag::DurationTimeout.into()),
+        Ended::Forbidden => {
             let decision = connection.decide();
             let judged = if decision.allowed {
                 Decision::denied("the listener no longer takes this kind of connection")
@@ -125,6 +135,12 @@ pub async fn serve(
     host.end();
 }
 
+/// The endpoint's side of the copying.
+enum Far {
+    Direct(Stream<tokio_rustls::client::TlsStream<TcpStream>>),
+    Tunnel(Box<dyn tunnel::Stream>),
+}
+
 enum Unreached {
     NoHost,
     Failed,
@@ -134,12 +150,13 @@ async fn reach(
     connection: &Connection,
     cluster: &Cluster<Pool>,
     proxy: &TcpProxy,
-) -> Result<(Rc<Host<Pool>>, Connected), Unreached> {
+) -> Result<(Rc<Host<Pool>>, Option<Rc<Session>>, Far), Unreached> {
     let origin = connection.worker.origin(cluster, connection.caller());
     let source = connection.facts.source.ip().to_string();
     let choice = Choice {
         original: Some(connection.facts.destination),
         hash: proxy.hash_source_ip.then(|| hash(source.as_bytes(), 0)),
+        tried: &[],
     };
     let mut tried = Vec::new();
     for _ in 0..proxy.max_connect_attempts.max(1) {
@@ -152,9 +169,27 @@ async fn reach(
             .await
         {
             Ok(connected) => {
-                cluster.judge(&host, Outcome::Joined);
-                host.begin();
-                return Ok((host, connected));
+                let Connected { stream, session } = connected;
+                let far = match &proxy.tunnel {
+                    None => Ok(Far::Direct(stream)),
+                    Some(told) => {
+                        let opening = tunnel::open(stream, told, version(cluster));
+                        let opened = tokio::time::timeout(cluster.connect_timeout(), opening).await;
+                        opened.unwrap_or(Err(TunnelError::TooLate)).map(Far::Tunnel)
+                    }
+                };
+                match far {
+                    Ok(far) => {
+                        cluster.judge(&host, Outcome::Joined);
+                        host.begin();
+                        return Ok((host, session, far));
+                    }
+                    Err(error) => {
+                        cluster.judge(&host, Outcome::Failed);
+                        tracing::debug!(%error, address = %host.address, "no connection through the endpoint");
+                        tried.push(host.address);
+                    }
+                }
             }
             Err(error) => {
                 cluster.judge(&host, error.outcome());
@@ -164,6 +199,42 @@ async fn reach(
         }
     }
     Err(Unreached::Failed)
+}
+
+/// What a tunnel is asked for in.
+fn version(cluster: &Cluster<Pool>) -> http::Version {
+    match cluster.target.config.http.protocol {
+        UpstreamProtocol::Http2 => http::Version::HTTP_2,
+        _ => http::Version::HTTP_11,
+    }
+}
+
+/// How a connection ended.
+enum Ended {
+    Over(End),
+    TooLong,
+    /// A change of the program forbids it.
+    Forbidden,
+}
+
+/// Copies for `longest` at most, from when the connection was accepted.
+async fn within(
+    connection: &Connection,
+    longest: Option<Duration>,
+    copying: impl Future<Output = (Copied, End)> + Unpin,
+) -> Ended {
+    let copying = while_allowed(connection, copying);
+    let ended = match longest {
+        None => copying.await,
+        Some(longest) => {
+            let left = longest.saturating_sub(connection.age());
+            match tokio::time::timeout(left, copying).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return Ended::TooLong,
+            }
+        }
+    };
+    ended.map_or(Ended::Forbidden, |(_, end)| Ended::Over(end))
 }
 
 /// `None`: a change of the program forbids the connection.

@@ -285,6 +285,7 @@ async fn a_retry_budget_keeps_failures_from_multiplying() {
                 maximum: Duration::from_millis(2),
             },
             avoid_previous_hosts: None,
+            avoid_previous_priorities: None,
         }));
         let routes = vec![route("/", RouteAction::Forward(Box::new(forward)))];
         let limits = Limits {

@@ -23,6 +23,12 @@ pub(crate) struct Locality<P> {
     pub hosts: Vec<Rc<Host<P>>>,
 }
 
+impl<P> Locality<P> {
+    pub fn has(&self, host: &Rc<Host<P>>) -> bool {
+        self.hosts.iter().any(|one| Rc::ptr_eq(one, host))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
     pub balancing: LoadBalancing,
@@ -46,17 +52,18 @@ impl Rule {
 }
 
 /// `None`: no host may be used. Hosts for which `avoid` says true are taken only if there is no other. `key`: what a
-/// consistent rule hashes; without one it draws.
+/// consistent rule hashes; without one it draws. `tried`: priorities that are left out while another has hosts to use.
 pub(crate) fn choose<P>(
     levels: &[Level<P>],
     rule: Rule,
     key: Option<u64>,
+    tried: &[u32],
     avoid: &dyn Fn(&Host<P>) -> bool,
 ) -> Option<Rc<Host<P>>> {
     let level = match levels {
         [] => return None,
         [only] => only,
-        several => &several[priority(several, rule, key.unwrap_or_else(random))?],
+        several => &several[priority(several, rule, key.unwrap_or_else(random), tried)?],
     };
     let total = level.count(|_| true);
     let usable = level.count(Host::usable);
@@ -85,13 +92,19 @@ pub(crate) fn choose<P>(
 }
 
 /// The priority for one call. A level takes the share that its healthy hosts can carry; what is left spills to the next.
-fn priority<P>(levels: &[Level<P>], rule: Rule, drawn: u64) -> Option<usize> {
+fn priority<P>(levels: &[Level<P>], rule: Rule, drawn: u64, tried: &[u32]) -> Option<usize> {
     let carries = |level: &Level<P>| {
         let total = level.count(|_| true);
         let healthy = level.count(Host::usable) * rule.overprovisioning as usize;
         healthy.checked_div(total).unwrap_or(0).min(100)
     };
-    let shares: Vec<usize> = levels.iter().map(carries).collect();
+    let mut shares: Vec<usize> = levels.iter().map(carries).collect();
+    let untried = |place: &usize| !tried.contains(&u32::try_from(*place).unwrap_or(u32::MAX));
+    if (0..levels.len()).any(|place| untried(&place) && shares[place] > 0) {
+        for place in (0..levels.len()).filter(|place| !untried(place)) {
+            shares[place] = 0;
+        }
+    }
     let sum: usize = shares.iter().sum::<usize>().min(100);
     if sum == 0 {
         // All are down: the first level that has hosts decides whether it panics.

@@ -33,11 +33,13 @@ pub struct Cluster<P> {
 
 /// What of a call its host depends on.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Choice {
+pub struct Choice<'a> {
     /// Where the caller meant to go, for clusters that follow it.
     pub original: Option<SocketAddr>,
     /// What consistent hashing goes by; `None`: any host will do.
     pub hash: Option<u64>,
+    /// Priorities to leave out if another has hosts to use.
+    pub tried: &'a [u32],
 }
 
 /// The kind of thing a circuit breaker counts.
@@ -121,7 +123,11 @@ impl<P: Default> Cluster<P> {
     }
 
     /// The host for one call. `avoid`: hosts that were tried in vain.
-    pub fn choose(&self, choice: Choice, avoid: &dyn Fn(&Host<P>) -> bool) -> Option<Rc<Host<P>>> {
+    pub fn choose(
+        &self,
+        choice: Choice<'_>,
+        avoid: &dyn Fn(&Host<P>) -> bool,
+    ) -> Option<Rc<Host<P>>> {
         if let Discovery::OriginalDestination { port } = self.target.config.discovery {
             let mut address = choice.original?;
             if let Some(port) = port {
@@ -129,7 +135,7 @@ impl<P: Default> Cluster<P> {
             }
             return Some(self.original(address));
         }
-        balance::choose(&self.levels, self.rule, choice.hash, avoid)
+        balance::choose(&self.levels, self.rule, choice.hash, choice.tried, avoid)
     }
 
     fn original(&self, address: SocketAddr) -> Rc<Host<P>> {
@@ -156,6 +162,13 @@ impl<P: Default> Cluster<P> {
 }
 
 impl<P> Cluster<P> {
+    /// The priority that a host is of.
+    pub fn priority_of(&self, host: &Rc<Host<P>>) -> u32 {
+        let has = |level: &Level<P>| level.localities.iter().any(|one| one.has(host));
+        let place = self.levels.iter().position(has).unwrap_or(0);
+        u32::try_from(place).unwrap_or(u32::MAX)
+    }
+
     /// Every host with its connections.
     pub fn each_host(&self, mut act: impl FnMut(&Rc<Host<P>>)) {
         self.hosts().for_each(&mut act);
@@ -217,6 +230,14 @@ impl<P> Cluster<P> {
             return;
         };
         let by_chance = |enforcing: u8| random() % 100 < u64::from(enforcing);
+        let errors = &self.target.config.http.errors;
+        let outcome = match outcome {
+            // Where errors are told, nothing else is one.
+            Outcome::Answered(status) if !errors.is_empty() => {
+                Outcome::Answered(if errors.contains(&status) { 500 } else { 200 })
+            }
+            other => other,
+        };
         if let Some(enforcing) = host.standing.verdicts.note(outcome, detection)
             && by_chance(enforcing)
         {

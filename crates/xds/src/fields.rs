@@ -130,7 +130,7 @@ const MESSAGES: &[Message] = &[
     },
     Message {
         name: TCP,
-        honoured: &[2, 10, 9, 8, 5, 7, 11, 12],
+        honoured: &[2, 10, 9, 8, 5, 7, 11, 12, 13],
         ignored: &[(1, "stat_prefix", STATISTICS)],
         within: &[],
     },
@@ -227,7 +227,7 @@ const MESSAGES: &[Message] = &[
     },
     Message {
         name: RETRY,
-        honoured: &[1, 2, 3, 5, 6, 7, 8, 9, 10],
+        honoured: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         ignored: &[],
         within: &[],
     },

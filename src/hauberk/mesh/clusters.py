@@ -11,7 +11,8 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import duration_pb2, struct_pb2
 
 from hauberk.mesh import tls
-from hauberk.mesh.destination_rules import Subset, TlsMode, TrafficPolicy
+from hauberk.mesh.client_tls import NO_CREDENTIALS, ClientCredentials, TlsMode
+from hauberk.mesh.destination_rules import Subset, TrafficPolicy
 from hauberk.mesh.outlier_detection import error_matcher
 from hauberk.mesh.protocol import Protocol
 from hauberk.mesh.registry import Mesh, ServicePort, ServiceView
@@ -38,6 +39,7 @@ def outbound_cluster(
     mesh: Mesh,
     *,
     gateway: bool,
+    credentials: ClientCredentials = NO_CREDENTIALS,
 ) -> cluster_pb2.Cluster:
     """The cluster of a service's port, or of a subset of it."""
     name = outbound_name(view.service.host, port.number, subset.name if subset else "")
@@ -47,7 +49,7 @@ def outbound_cluster(
         connect_timeout=duration_pb2.Duration(seconds=10),
         ignore_health_on_host_removal=True,
     )
-    if policy.tls.unavailable:
+    if not policy.tls.available(credentials):
         # Nobody is there: calls fail, which is better than to come without what was asked for.
         cluster.type = cluster_pb2.Cluster.STATIC
         return cluster
@@ -59,7 +61,7 @@ def outbound_cluster(
         cluster.type = cluster_pb2.Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
-    _protect(cluster, view, port, subset, policy, mesh)
+    _protect(cluster, view, port, subset, policy, mesh, credentials)
     _speak(cluster, port.protocol, policy, gateway=gateway)
     policy.apply(cluster, follows_caller=follows_caller)
     return cluster
@@ -111,11 +113,12 @@ def _protect(
     subset: Subset | None,
     policy: TrafficPolicy,
     mesh: Mesh,
+    credentials: ClientCredentials,
 ) -> None:
     if policy.tls.mode is TlsMode.DISABLE:
         return
-    if policy.tls.mode in (TlsMode.SIMPLE, TlsMode.MUTUAL):
-        cluster.transport_socket.CopyFrom(policy.tls.socket())
+    if policy.tls.leaves_the_mesh:
+        cluster.transport_socket.CopyFrom(policy.tls.socket(credentials))
         return
     identities = policy.tls.subject_alt_names or view.identities(mesh)
     if not identities:

@@ -25,6 +25,8 @@ _INHERITED = (
     "fault",
     "mirror",
     "mirrors",
+    "mirrorPercent",
+    "mirror_percent",
     "mirrorPercentage",
     "corsPolicy",
     "headers",

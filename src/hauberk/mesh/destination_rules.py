@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
-from envoy.config.core.v3 import base_pb2
-from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
-
-from hauberk.mesh import tls
+from hauberk.mesh.client_tls import ClientTls
 from hauberk.mesh.connection_pool import ConnectionPool
 from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.load_balancing import balance, is_passthrough
@@ -19,34 +15,16 @@ from hauberk.mesh.outlier_detection import detect_outliers
 from hauberk.mesh.registry import Configuration, Labels, Mesh, Service, ServicePort, exported
 
 
-class TlsMode(Enum):
-    """How a client's proxy connects (`trafficPolicy.tls.mode`)."""
-
-    ISTIO_MUTUAL = "ISTIO_MUTUAL"
-    DISABLE = "DISABLE"
-    SIMPLE = "SIMPLE"
-    MUTUAL = "MUTUAL"
-
-
 @dataclass(frozen=True, slots=True)
-class ClientTls:
-    """`trafficPolicy.tls`."""
+class Tunnel:
+    """`tunnel`: connections go through an HTTP proxy, which is asked for `target` (`HOST:PORT`)."""
 
-    mode: TlsMode = TlsMode.ISTIO_MUTUAL
-    sni: str = ""
-    subject_alt_names: tuple[str, ...] = ()
-    material: bool = False
-    """It asks for a certificate of its own, or for a check of the server's: files or a Secret."""
+    target: str
+    post: bool
 
-    @property
-    def unavailable(self) -> bool:
-        """Whether it takes what no proxy has: a gate holds no files, and Secrets are for gateways' servers."""
-        return self.mode is TlsMode.MUTUAL or (self.mode is TlsMode.SIMPLE and self.material)
-
-    def socket(self) -> base_pb2.TransportSocket:
-        """TLS that the mesh does not own and that proves nothing (SIMPLE without certificates to trust)."""
-        context = tls_pb2.UpstreamTlsContext(common_tls_context={}, sni=self.sni)
-        return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=tls.packed(context))
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Tunnel:
+        return cls(f"{told['targetHost']}:{int(told['targetPort'])}", told.get("protocol") == "POST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +36,7 @@ class TrafficPolicy:
     outlier_detection: Mapping[str, Any] | None = None
     """None: endpoints are not judged."""
     tls: ClientTls = field(default_factory=ClientTls)
+    tunnel: Tunnel | None = None
 
     def follows_caller(self, service: Service) -> bool:
         """Whether a connection goes on to the very address that the caller meant."""
@@ -116,7 +95,8 @@ class DestinationRule:
                 merged.get("connectionPool") or {}, merged.get("retryBudget") or {}
             ),
             outlier_detection=merged.get("outlierDetection"),
-            tls=_client_tls(merged.get("tls") or {}),
+            tls=ClientTls.of(merged.get("tls") or {}),
+            tunnel=Tunnel.of(merged["tunnel"]) if merged.get("tunnel") else None,
         )
 
 
@@ -147,19 +127,31 @@ def _policies(rule: Configuration) -> list[Mapping[str, Any]]:
     return policies
 
 
-def select_rules(
-    rules: Iterable[Configuration], host: str, service_namespace: str, client_namespace: str, mesh: Mesh
-) -> tuple[Configuration, ...]:
-    """The rules for a host that a client goes by: its own namespace's, else the service's, else the root's.
+def client_labels(rule: Configuration) -> Labels:
+    """The labels of the clients that a rule is for alone (`workloadSelector`); empty if it is for all."""
+    return Labels.of((rule.spec.get("workloadSelector") or {}).get("matchLabels"))
 
-    Within one namespace the most specific host wins, and rules of that host are merged, the oldest first.
+
+def select_rules(
+    rules: Iterable[Configuration], service: Service, client: tuple[str, Labels], mesh: Mesh
+) -> tuple[Configuration, ...]:
+    """The rules for a service that a client goes by: its own namespace's, else the service's, else the root's.
+
+    Within one namespace the most specific host wins; of that host those that select the client before those for all;
+    and these are merged, the oldest first. `client` is its namespace and labels.
     """
+    client_namespace, labels = client
+    host = service.host
     visible = [
         rule
         for rule in rules
         if exported(frozenset(rule.spec.get("exportTo") or ()), rule.namespace, client_namespace)
+        and (
+            not client_labels(rule)
+            or (rule.namespace == client_namespace and client_labels(rule).matches(labels))
+        )
     ]
-    for namespace in dict.fromkeys((client_namespace, service_namespace, mesh.root_namespace)):
+    for namespace in dict.fromkeys((client_namespace, service.namespace, mesh.root_namespace)):
         candidates = [
             (resolve_host(rule.spec.get("host", ""), rule.namespace, mesh), rule)
             for rule in visible
@@ -168,7 +160,8 @@ def select_rules(
         matching = [(name, rule) for name, rule in candidates if host_matches(name, host)]
         if matching:
             best = max((name for name, _ in matching), key=lambda name: ("*" not in name, len(name)))
-            return tuple(rule for name, rule in matching if name == best)
+            found = [rule for name, rule in matching if name == best]
+            return tuple([rule for rule in found if client_labels(rule)] or found)
     return ()
 
 
@@ -194,15 +187,3 @@ def _port_level(policy: Mapping[str, Any], port: ServicePort) -> Mapping[str, An
         if (settings.get("port") or {}).get("number") == port.number:
             return dict(settings)
     return None
-
-
-def _client_tls(told: Mapping[str, Any]) -> ClientTls:
-    verifies = told.get("caCertificates") or told.get("subjectAltNames")
-    trusts = verifies and not told.get("insecureSkipVerify")
-    own = [told.get(name) for name in ("clientCertificate", "privateKey", "credentialName", "caCrl")]
-    return ClientTls(
-        mode=TlsMode(told.get("mode", "ISTIO_MUTUAL")),
-        sni=told.get("sni", ""),
-        subject_alt_names=tuple(told.get("subjectAltNames") or ()),
-        material=bool(trusts or any(own)),
-    )

@@ -20,6 +20,8 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import duration_pb2
 
 from hauberk.mesh.clusters import ads_source
+from hauberk.mesh.destination_rules import TrafficPolicy
+from hauberk.mesh.tcp_routes import TcpRoute
 from hauberk.mesh.telemetry import Observation
 from hauberk.mesh.tls import packed
 
@@ -32,19 +34,36 @@ def network_filter(name: str, config: Any) -> listener_components_pb2.Filter:
 
 
 def tcp_proxy(stat_prefix: str, cluster: str, observation: Observation) -> listener_components_pb2.Filter:
-    return weighted_tcp_proxy(stat_prefix, [(cluster, 1)], observation)
+    return routed_tcp_proxy(stat_prefix, TcpRoute(((cluster, 1),)), observation)
 
 
-def weighted_tcp_proxy(
-    stat_prefix: str, clusters: Sequence[tuple[str, int]], observation: Observation
+def routed_tcp_proxy(
+    stat_prefix: str, route: TcpRoute, observation: Observation
 ) -> listener_components_pb2.Filter:
     """A TCP proxy over clusters with weights; one cluster is used as such."""
+    clusters = route.clusters
     config = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=observation.tcp_logs())
     if len(clusters) == 1:
         config.cluster = clusters[0][0]
     for name, weight in clusters if len(clusters) > 1 else ():
         config.weighted_clusters.clusters.add(name=name, weight=weight)
+    if route.policy is not None:
+        _carry(config, route.policy)
     return network_filter("envoy.filters.network.tcp_proxy", config)
+
+
+def _carry(config: tcp_proxy_pb2.TcpProxy, policy: TrafficPolicy) -> None:
+    """What a destination's traffic policy says of a connection as a whole."""
+    pool = policy.connection_pool
+    if pool.idle_timeout is not None:
+        config.idle_timeout.CopyFrom(pool.idle_timeout)
+    if pool.longest is not None:
+        config.max_downstream_connection_duration.CopyFrom(pool.longest)
+    if policy.hashes_source:
+        config.hash_policy.add(source_ip={})
+    if policy.tunnel is not None:
+        config.tunneling_config.hostname = policy.tunnel.target
+        config.tunneling_config.use_post = policy.tunnel.post
 
 
 def http_connection_manager(

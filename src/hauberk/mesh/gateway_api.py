@@ -512,7 +512,7 @@ def _redirect(told: Spec) -> dict[str, Any]:
     if path.get("type") == "ReplaceFullPath":
         made["uri"] = path["replaceFullPath"]
     elif path.get("type") == "ReplacePrefixMatch":
-        made["uriPrefix"] = path["replacePrefixMatch"]
+        made["prefixRewrite"] = path["replacePrefixMatch"]
     return made
 
 

@@ -312,7 +312,7 @@ def _tcp_chains(
     for virtual, gateway_name in _bound(server, inputs):
         routes = tcp_routes(virtual, _translation(server, gateway_name, inputs))
         for index, route in enumerate(routes):
-            network_filters = _tcp_filters(server, route.clusters, inputs)
+            network_filters = _tcp_filters(server, route, inputs)
             if server.protocol == "TCP":
                 if not listener.HasField("default_filter_chain"):
                     listener.default_filter_chain.name = server.statistics
@@ -335,7 +335,7 @@ def _closed_chain(
     """Names that no route of their own listener asked for are nobody's, though a wildcard may cover them."""
     free = [name for name in server.reserved if not names.is_given(name)]
     for chain in _chains(listener, f"{server.statistics}.{server.owner}.closed", names.give(free, "nobody")):
-        chain.filters.extend(_tcp_filters(server, ((BLACK_HOLE, 1),), inputs))
+        chain.filters.extend(_tcp_filters(server, TcpRoute(((BLACK_HOLE, 1),)), inputs))
 
 
 def _chains(
@@ -371,9 +371,9 @@ def _names_of(route: TcpRoute, virtual: Configuration, server: Server, mesh: Mes
 
 
 def _tcp_filters(
-    server: Server, clusters: Sequence[tuple[str, int]], inputs: GatewayInputs
+    server: Server, route: TcpRoute, inputs: GatewayInputs
 ) -> list[listener_components_pb2.Filter]:
-    proxy = filters.weighted_tcp_proxy(server.statistics, clusters, inputs.observation)
+    proxy = filters.routed_tcp_proxy(server.statistics, route, inputs.observation)
     return [*inputs.authorization.network_filters(), proxy]
 
 

@@ -126,7 +126,7 @@ def _chains(
         listener.filter_chains.add(
             name=f"{name}-sni-{index}",
             filter_chain_match={"server_names": route.server_names, "transport_protocol": "tls"},
-            filters=[filters.weighted_tcp_proxy(name, route.clusters, observation)],
+            filters=[filters.routed_tcp_proxy(name, route, observation)],
         )
     if by_sni:
         listener.listener_filters.insert(0, filters.tls_inspector())
@@ -138,6 +138,4 @@ def _chains(
         listener.default_filter_chain.filters.append(
             filters.application_protocols(alpn(Protocol.TCP, http2=False))
         )
-    listener.default_filter_chain.filters.append(
-        filters.weighted_tcp_proxy(name, plain.clusters, observation)
-    )
+    listener.default_filter_chain.filters.append(filters.routed_tcp_proxy(name, plain, observation))

@@ -19,6 +19,7 @@ from hauberk.mesh.registry import (
     SECURITY,
     TELEMETRY,
     Configuration,
+    Labels,
     Registry,
     Service,
     ServiceView,
@@ -97,7 +98,7 @@ def _served(
     virtuals: Mapping[Configuration, tuple[str, ...]],
 ) -> ServedHost:
     inputs = units.inputs(scopes.scope_of(proxy), ServiceView(service, ()))
-    rules = units.rules(service, service.namespace)
+    rules = units.rules(service, (service.namespace, Labels()))
     return ServedHost(
         service,
         inputs.virtual_service if inputs else None,

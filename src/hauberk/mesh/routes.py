@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from google.protobuf import duration_pb2
 
 from hauberk.mesh.clusters import outbound_name
 from hauberk.mesh.registry import Mesh, Service, ServicePort
+from hauberk.mesh.tls import packed
 
+_DRAWS = 5
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
 """What Istio retries unless told otherwise: only what was surely not processed."""
 
@@ -53,7 +56,18 @@ def default_route(service: Service, port: ServicePort) -> route_components_pb2.R
 
 
 def default_retry_policy() -> route_components_pb2.RetryPolicy:
-    return route_components_pb2.RetryPolicy(num_retries={"value": 2}, retry_on=RETRY_ON)
+    policy = route_components_pb2.RetryPolicy(num_retries={"value": 2}, retry_on=RETRY_ON)
+    avoid_previous_hosts(policy)
+    return policy
+
+
+def avoid_previous_hosts(policy: route_components_pb2.RetryPolicy) -> None:
+    """Another attempt goes to another host, if one is found in a few draws."""
+    policy.retry_host_predicate.add(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    policy.host_selection_retry_max_attempts = _DRAWS
 
 
 def service_domains(service: Service, mesh: Mesh) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hauberk.mesh.destination_rules import asks_for_place, locality_settings
+from hauberk.mesh.destination_rules import asks_for_place, client_labels, locality_settings
 from hauberk.mesh.hosts import host_matches
 from hauberk.mesh.locality import Locality, locality_of_labels, priority_labels
 from hauberk.mesh.proxy import Proxy
@@ -55,7 +55,8 @@ class ScopeIndex:
         settings = [one for rule in rules for one in locality_settings(rule)]
         self._asks_locality = any(map(asks_for_place, rules))
         compared = {name for one in settings for name in priority_labels(one)}
-        self._label_keys = _source_label_keys(routing.virtual_services) | compared
+        chosen = {name for rule in rules for name, _ in client_labels(rule).items}
+        self._label_keys = _source_label_keys(routing.virtual_services) | compared | chosen
 
     def scope_of(self, proxy: Proxy) -> Scope:
         telemetry = self.telemetry_of(proxy)

@@ -40,7 +40,7 @@ from hauberk.mesh.request_authentication import Issuer, select_issuers
 from hauberk.mesh.resource_set import EMPTY, NO_CHANGES, LayeredSet, ResourceSet
 from hauberk.mesh.routing import Routing, routing, statuses
 from hauberk.mesh.scope import Scope, ScopeIndex
-from hauberk.mesh.serialization import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES, Resource, serialize
+from hauberk.mesh.serialization import CLUSTER, LISTENER, TYPES, Resource, serialize
 from hauberk.mesh.soundness import UNTRANSLATABLE, Refused, Sound, only_sound
 from hauberk.mesh.unit import Inputs, UnitIndex, translate
 from hauberk.mesh.virtual_services import destination_hosts
@@ -209,10 +209,7 @@ class Snapshot:
         visible = [self.registry.views[host] for host in units]
         names = before.names if before and _same_services(before, units) else dns_names(visible)
         common = self._common(scope, names, before)
-        sets = {
-            type_url: _collect(type_url, units, common.get(type_url, ()), before)
-            for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE)
-        }
+        sets = {type_url: _collect(type_url, units, common.get(type_url, ()), before) for type_url in TYPES}
         return OutboundView(self.registry, units, names, sets)
 
     def _adjusted(self, scope: Scope, before: OutboundView) -> OutboundView | None:
@@ -341,7 +338,7 @@ class Snapshot:
             gateways=self._routing.gateways,
             virtual_services=visible,
             hosts={host: view.service for host, view in self.registry.views.items()},
-            rules=self._rules_of(visible, proxy.namespace),
+            rules=self._rules_of(visible, proxy),
             services=self._services_of(proxy),
             authorization=self._authorization(proxy),
             observation=self._scopes.telemetry_of(proxy).client,
@@ -351,12 +348,14 @@ class Snapshot:
             rate_limits=self._rate_limits(proxy),
         )
 
-    def _rules_of(self, virtuals: Iterable[Configuration], namespace: str) -> dict[str, DestinationRule]:
+    def _rules_of(self, virtuals: Iterable[Configuration], proxy: Proxy) -> dict[str, DestinationRule]:
         """The DestinationRules of what virtual services lead to, by host."""
         found = {}
         for host in {host for virtual in virtuals for host in destination_hosts(virtual, self.registry.mesh)}:
             view = self.registry.views.get(host)
-            if view is not None and (rules := self._units.rules(view.service, namespace)):
+            if view is not None and (
+                rules := self._units.rules(view.service, (proxy.namespace, proxy.labels))
+            ):
                 found[host] = merge_rules(rules)
         return found
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from envoy.config.cluster.v3 import cluster_pb2
 
-from hauberk.mesh.destination_rules import locality_settings, merge_rules
+from hauberk.mesh.client_tls import NO_CREDENTIALS
+from hauberk.mesh.destination_rules import client_labels, locality_settings, merge_rules
 from hauberk.mesh.gateways import check_servers
 from hauberk.mesh.locality import Caller, Locality, groups, priority_labels
 from hauberk.mesh.mesh_config import service_port
@@ -96,6 +97,7 @@ def _checked(
 
 def _destination_rule(rule: Configuration, _mesh: Mesh) -> None:
     _text(rule.spec["host"])
+    client_labels(rule)
     _texts(rule.spec.get("exportTo"))
     merged = merge_rules([rule])
     port = ServicePort(80, "http", Protocol.HTTP, 80)
@@ -105,6 +107,7 @@ def _destination_rule(rule: Configuration, _mesh: Mesh) -> None:
     for subset in (None, *merged.subsets):
         policy = merged.policy(port, subset)
         policy.tls.socket()
+        policy.tls.available(NO_CREDENTIALS)
         policy.apply(cluster_pb2.Cluster(), follows_caller=False)
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hauberk.mesh.client_tls import NO_CREDENTIALS, ClientCredentials, secret_names
 from hauberk.mesh.clusters import outbound_cluster, outbound_name
-from hauberk.mesh.destination_rules import DestinationRule, asks_for_place, merge_rules, select_rules
+from hauberk.mesh.destination_rules import (
+    DestinationRule,
+    asks_for_place,
+    client_labels,
+    credentials_named,
+    merge_rules,
+    select_rules,
+)
 from hauberk.mesh.endpoints import load_assignment
 from hauberk.mesh.hosts import host_matches, resolve_host
 from hauberk.mesh.listeners import outbound_listeners
@@ -38,6 +46,7 @@ from hauberk.mesh.virtual_services import (
     tcp_routes,
     uses_cors,
 )
+from hauberk.model.credential import Credential
 
 MESH = "mesh"
 """The name of the gateway that stands for all sidecars."""
@@ -62,6 +71,8 @@ class Inputs:
     """No listeners: a gateway has its own, and a collector out of the scope's sight is only reported to."""
     observation: Observation
     mesh: Mesh
+    credentials: ClientCredentials = NO_CREDENTIALS
+    """The Secrets that the rules' clients show or trust by."""
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -78,6 +89,7 @@ class Inputs:
             self.clusters_only,
             self.observation,
             self.mesh,
+            self.credentials,
         )
 
 
@@ -106,6 +118,7 @@ class UnitIndex:
         return (
             earlier.configurations is self._registry.configurations
             and earlier.services is self._registry.services
+            and earlier.credentials is self._registry.credentials
             and earlier.mesh == self._mesh
         )
 
@@ -116,7 +129,8 @@ class UnitIndex:
         if not sees and service.host not in scope.telemetry.collectors:
             return None
         virtual = None if scope.gateway else self._virtual_service(service.host, scope.namespace)
-        rules = self.rules(service, scope.namespace)
+        client = (scope.namespace, scope.labels)
+        rules = self.rules(service, client)
         hosts = destination_hosts(virtual, self._mesh) if virtual else ()
         views = (self._registry.views.get(host) for host in hosts)
         destinations = tuple(one.service for one in views if one)
@@ -126,20 +140,35 @@ class UnitIndex:
             virtual_service=virtual,
             rules=rules,
             destinations=destinations,
-            destination_rules=tuple(self.rules(one, scope.namespace) for one in destinations),
+            destination_rules=tuple(self.rules(one, client) for one in destinations),
             client=source,
             caller=Caller(scope.locality, scope.labels) if any(map(asks_for_place, rules)) else None,
             gateway=scope.gateway,
             clusters_only=scope.gateway or not sees,
             observation=scope.telemetry.client,
             mesh=self._mesh,
+            credentials=self._credentials(rules, scope),
         )
 
-    def rules(self, service: Service, client_namespace: str) -> tuple[Configuration, ...]:
+    def _credentials(self, rules: Iterable[Configuration], scope: Scope) -> ClientCredentials:
+        """Of rules that choose the pods, or for a gateway: Secrets are for those that are meant, and no other pod."""
+        names: dict[str, None] = {}
+        for rule in rules:
+            if scope.gateway or client_labels(rule):
+                for told in credentials_named(rule):
+                    names.update(dict.fromkeys(secret_names(told)))
+        if not names:
+            return NO_CREDENTIALS
+        held = ((name, self._registry.credentials.get((scope.namespace, name))) for name in names)
+        return ClientCredentials(
+            scope.namespace, tuple((name, one) for name, one in held if isinstance(one, Credential))
+        )
+
+    def rules(self, service: Service, client: tuple[str, Labels]) -> tuple[Configuration, ...]:
         candidates = [*self._rules.get(service.host, ()), *self._wildcard_rules]
         if not candidates:
             return ()
-        return select_rules(candidates, service.host, service.namespace, client_namespace, self._mesh)
+        return select_rules(candidates, service, client, self._mesh)
 
     def _index(self, service: Configuration) -> None:
         for name in service.spec.get("hosts") or ():
@@ -178,7 +207,7 @@ def translate(inputs: Inputs) -> Iterator[tuple[str, Any]]:
             yield routes.name, routes
         tcp = tcp_routes(inputs.virtual_service, translation) if inputs.virtual_service else []
         if not any(not route.server_names for route in tcp):
-            tcp.append(default_tcp_route(view.service, port))
+            tcp.append(default_tcp_route(view.service, port, rule.policy(port)))
         cors = inputs.virtual_service is not None and uses_cors(inputs.virtual_service)
         for listener in outbound_listeners(view, port, tcp, cors=cors, observation=inputs.observation):
             yield listener.name, listener
@@ -187,7 +216,18 @@ def translate(inputs: Inputs) -> Iterator[tuple[str, Any]]:
 def _clusters(inputs: Inputs, rule: DestinationRule, port: ServicePort) -> Iterator[tuple[str, Any]]:
     for subset in (None, *rule.subsets):
         policy = rule.policy(port, subset)
-        cluster = outbound_cluster(inputs.view, port, subset, policy, inputs.mesh, gateway=inputs.gateway)
+        cluster = outbound_cluster(
+            inputs.view,
+            port,
+            subset,
+            policy,
+            inputs.mesh,
+            gateway=inputs.gateway,
+            credentials=inputs.credentials,
+        )
+        if policy.tls.available(inputs.credentials):
+            for secret in policy.tls.secrets(inputs.credentials):
+                yield secret.name, secret
         yield cluster.name, cluster
         if cluster.HasField("eds_cluster_config"):
             name = outbound_name(inputs.view.service.host, port.number, subset.name if subset else "")

@@ -13,16 +13,17 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import duration_pb2
 
 from hauberk.mesh.clusters import BLACK_HOLE, outbound_name
-from hauberk.mesh.destination_rules import DestinationRule
+from hauberk.mesh.destination_rules import DestinationRule, TrafficPolicy
 from hauberk.mesh.durations import duration
 from hauberk.mesh.hosts import resolve_host
 from hauberk.mesh.registry import Configuration, Labels, Mesh, Service
-from hauberk.mesh.routes import RETRY_ON, default_retry_policy
+from hauberk.mesh.routes import RETRY_ON, avoid_previous_hosts, default_retry_policy
 from hauberk.mesh.tcp_routes import TcpRoute
 from hauberk.mesh.tls import packed
 from hauberk.model.grpc_status import GRPC_STATUS_CODES
@@ -39,6 +40,8 @@ _REDIRECT_CODES = {
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
 }
+_ATTEMPTS_OF_A_PRIORITY = 2
+"""After so many attempts, those that follow go to other localities (`retryRemoteLocalities`), as in Istio."""
 _PREFIX_VARIABLE = "%PREFIX()%"
 
 
@@ -78,22 +81,29 @@ class Translation:
         service = self.services.get(host)
         return service.ports[0].number if service and len(service.ports) == 1 else self.port
 
-    def hash_policies(self, action: Any, destination: Spec, namespace: str) -> None:
-        """Tell the route what a consistent hash is made of, by the destination's rule."""
+    def policy(self, destination: Spec, namespace: str) -> TrafficPolicy | None:
+        """The traffic policy of a destination's rule; None without one."""
         host = resolve_host(destination["host"], namespace, self.mesh)
         rule, service = self.rules.get(host), self.services.get(host)
         port = service.port(self._port_of(destination, host)) if service else None
         if rule is None or port is None:
-            return
+            return None
         subset = next((one for one in rule.subsets if one.name == destination.get("subset")), None)
-        told = rule.policy(port, subset).load_balancer.get("consistentHash") or {}
+        return rule.policy(port, subset)
+
+    def hash_policies(self, action: Any, destination: Spec, namespace: str) -> None:
+        """Tell the route what a consistent hash is made of, by the destination's rule."""
+        policy = self.policy(destination, namespace)
+        told = (policy.load_balancer.get("consistentHash") or {}) if policy else {}
         if told.get("httpHeaderName"):
             action.hash_policy.add(header={"header_name": told["httpHeaderName"]})
         elif told.get("httpCookie"):
             cookie = told["httpCookie"]
-            policy = action.hash_policy.add(cookie={"name": cookie["name"], "path": cookie.get("path", "")})
+            made = action.hash_policy.add(cookie={"name": cookie["name"], "path": cookie.get("path", "")})
             if cookie.get("ttl") is not None:
-                policy.cookie.ttl.CopyFrom(duration(cookie["ttl"]))
+                made.cookie.ttl.CopyFrom(duration(cookie["ttl"]))
+            for one in cookie.get("attributes") or ():
+                made.cookie.attributes.add(name=one["name"], value=one.get("value") or "")
         elif told.get("useSourceIp"):
             action.hash_policy.add(connection_properties={"source_ip": True})
         elif told.get("httpQueryParameterName"):
@@ -169,14 +179,19 @@ def tcp_routes(virtual: Configuration, context: Translation) -> list[TcpRoute]:
         for match in told.get("match") or ():
             if _applies(match, context):
                 names = tuple(match.get("sniHosts") or ())
-                made.append(
-                    TcpRoute(_weighted(told, virtual.namespace, context), () if "*" in names else names)
-                )
+                made.append(_tcp_route(told, virtual.namespace, context, () if "*" in names else names))
     for told in virtual.spec.get("tcp") or ():
         if any(_applies(match, context) for match in told.get("match") or EVERYTHING):
-            made.append(TcpRoute(_weighted(told, virtual.namespace, context)))
+            made.append(_tcp_route(told, virtual.namespace, context))
             break
     return made
+
+
+def _tcp_route(told: Spec, namespace: str, context: Translation, names: tuple[str, ...] = ()) -> TcpRoute:
+    shares = told.get("route") or ()
+    first = next((one for one in shares if one.get("weight") or len(shares) == 1), None)
+    policy = context.policy(first["destination"], namespace) if first else None
+    return TcpRoute(_weighted(told, namespace, context), names, policy)
 
 
 def _weighted(told: Spec, namespace: str, context: Translation) -> tuple[tuple[str, int], ...]:
@@ -301,8 +316,8 @@ class _Route:
         uri = told.get("uri") or ""
         if uri.startswith(_PREFIX_VARIABLE):
             action.prefix_rewrite = uri[len(_PREFIX_VARIABLE) :]
-        elif told.get("uriPrefix"):
-            action.prefix_rewrite = told["uriPrefix"]
+        elif told.get("prefixRewrite"):
+            action.prefix_rewrite = told["prefixRewrite"]
         elif uri:
             action.path_redirect = uri
         if told.get("authority"):
@@ -322,9 +337,8 @@ class _Route:
         told = self._told
         entries = [(entry["destination"], entry.get("percentage")) for entry in told.get("mirrors") or ()]
         if told.get("mirror"):
-            percentage = told.get("mirrorPercentage") or (
-                {"value": told["mirrorPercent"]} if told.get("mirrorPercent") is not None else None
-            )
+            old = told.get("mirrorPercent", told.get("mirror_percent"))
+            percentage = told.get("mirrorPercentage") or ({"value": old} if old is not None else None)
             entries.append((told["mirror"], percentage))
         for destination, percentage in entries:
             policy = route_components_pb2.RouteAction.RequestMirrorPolicy(
@@ -403,6 +417,14 @@ def _retry_policy(told: Spec) -> route_components_pb2.RetryPolicy:
         if "retriable-status-codes" not in named:
             named.append("retriable-status-codes")
     policy.retry_on = ",".join(named)
+    if told.get("retryIgnorePreviousHosts") is not False:
+        avoid_previous_hosts(policy)
+    if told.get("retryRemoteLocalities"):
+        policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        config = previous_priorities_config_pb2.PreviousPrioritiesConfig(
+            update_frequency=_ATTEMPTS_OF_A_PRIORITY
+        )
+        policy.retry_priority.typed_config.CopyFrom(packed(config))
     if told.get("perTryTimeout"):
         policy.per_try_timeout.CopyFrom(duration(told["perTryTimeout"]))
     if told.get("backoff"):

@@ -188,6 +188,7 @@ pub fn cluster(name: &str, addresses: &[SocketAddr], protocol: UpstreamProtocol)
         },
         idle_timeout: None,
         max_requests_per_connection: None,
+        max_connection_duration: None,
         transport: UpstreamTransport::Plain,
         transport_matches: Vec::new(),
         bind: None,
@@ -370,6 +371,8 @@ pub fn tcp(cluster: &str) -> TerminalFilter {
         max_connect_attempts: 1,
         access_logs: Vec::new(),
         hash_source_ip: false,
+        longest: None,
+        tunnel: None,
     }))
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::common::matcher::v3 as matcher;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::cluster::{
-    Cluster, Discovery, Limits, LoadBalancing, OutlierDetection, Rate, RetryBudget, ServiceName,
-    SlowStart, TcpKeepalive, TransportMatch, UpstreamBind, UpstreamHttp, UpstreamProtocol,
+    Cluster, Discovery, Http2KeepAlive, Limits, LoadBalancing, OutlierDetection, Rate, RetryBudget,
+    ServiceName, SlowStart, TcpKeepalive, TransportMatch, UpstreamBind, UpstreamHttp,
+    UpstreamProtocol,
 };
 use hauberk_config::endpoint::ClusterLoadAssignment;
 
@@ -79,6 +81,8 @@ pub fn cluster(told: &cluster::Cluster) -> Decoded<Cluster> {
         max_requests_per_connection: common
             .and_then(|common| number(common.max_requests_per_connection.as_ref()))
             .filter(|&most| most > 0),
+        max_connection_duration: common
+            .map_or(Ok(None), |common| limit(common.max_connection_duration.as_ref()))?,
         transport: tls::upstream(told.transport_socket.as_ref()).at("transport_socket")?,
         transport_matches: told
             .transport_socket_matches
@@ -456,7 +460,58 @@ fn upstream(told: &upstream_http::HttpProtocolOptions) -> Decoded<UpstreamHttp> 
             .and_then(|told| number(told.initial_stream_window_size.as_ref())),
         initial_connection_window: http2
             .and_then(|told| number(told.initial_connection_window_size.as_ref())),
+        keep_alive: http2
+            .and_then(|told| told.connection_keepalive.as_ref())
+            .map_or(Ok(None), keep_alive)
+            .at("connection_keepalive")?,
+        errors: told
+            .outlier_detection
+            .as_ref()
+            .and_then(|told| told.error_matcher.as_ref())
+            .map_or(Ok(Vec::new()), statuses)
+            .at("outlier_detection.error_matcher")?,
     })
+}
+
+fn keep_alive(told: &core::KeepaliveSettings) -> Decoded<Option<Http2KeepAlive>> {
+    let Some(interval) = &told.interval else {
+        return Ok(None);
+    };
+    Ok(Some(Http2KeepAlive {
+        interval: duration(interval)?,
+        timeout: duration(required(told.timeout.as_ref(), "timeout")?)?,
+    }))
+}
+
+/// The statuses that a matcher names, each exactly.
+fn statuses(told: &matcher::MatchPredicate) -> Decoded<Vec<u16>> {
+    use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier as H;
+    use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern as S;
+    use matcher::match_predicate::Rule as R;
+    match &told.rule {
+        Some(R::OrMatch(several)) => {
+            let each = several.rules.iter().map(statuses);
+            Ok(each.collect::<Decoded<Vec<_>>>()?.concat())
+        }
+        Some(R::HttpResponseHeadersMatch(headers)) => match headers.headers.as_slice() {
+            [header] if header.name == ":status" && !header.invert_match => {
+                let exact = match &header.header_match_specifier {
+                    Some(H::StringMatch(text)) => text.match_pattern.as_ref(),
+                    _ => None,
+                };
+                match exact {
+                    Some(S::Exact(code)) => {
+                        Ok(vec![code.parse().map_err(|_| {
+                            format!("expected a status, found {code:?}")
+                        })?])
+                    }
+                    _ => Err("expected :status by exact text".into()),
+                }
+            }
+            _ => Err("expected one header, :status".into()),
+        },
+        other => Err(format!("expected statuses, found {other:?}")),
+    }
 }
 
 fn transport_match(told: &cluster::cluster::TransportSocketMatch) -> Decoded<TransportMatch> {

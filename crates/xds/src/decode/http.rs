@@ -15,7 +15,9 @@ use super::access_log::access_logs;
 use super::external_authorization::Selections;
 use super::tracing::tracing;
 use super::value::{limit, limit_or, number, on};
-use super::{At, Decoded, external_authorization, jwt, kind, rate_limit, rbac, required, route, unpack};
+use super::{
+    At, Decoded, external_authorization, jwt, kind, rate_limit, rbac, required, route, unpack,
+};
 use crate::fields;
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";

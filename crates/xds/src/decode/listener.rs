@@ -14,13 +14,15 @@ use hauberk_config::dns::{DnsRecord, DnsTable};
 use hauberk_config::listener::{
     Direction, FilterChain, FilterChainMatch, HttpInspection, Inspection, Listener, OriginalSource,
     SourceKind, TcpProxy, TcpTraffic, TerminalFilter, TlsInspection, Traffic, TransportProtocol,
-    WeightedTcpCluster,
+    Tunnel, WeightedTcpCluster,
 };
 use hauberk_config::matcher::PrefixRange;
 
 use super::access_log::access_logs;
 use super::external_authorization::Selections;
-use super::value::{duration, limit_or, metadata_string, number, on, prefix_range, socket_address};
+use super::value::{
+    duration, limit, limit_or, metadata_string, number, on, prefix_range, socket_address,
+};
 use super::{At, Decoded, external_authorization, http, rbac, required, tls, unpack};
 use crate::fields;
 
@@ -306,8 +308,8 @@ fn chain_match(told: &listener::FilterChainMatch) -> Decoded<FilterChainMatch> {
 
 fn tcp_proxy(told: &filters::network::tcp_proxy::v3::TcpProxy) -> Decoded<TcpProxy> {
     use filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier as C;
-    if told.tunneling_config.is_some() || told.metadata_match.is_some() {
-        return Err("tunneling_config, metadata_match: not honoured".into());
+    if told.metadata_match.is_some() {
+        return Err("metadata_match: not honoured".into());
     }
     let clusters = match required(told.cluster_specifier.as_ref(), "cluster_specifier")? {
         C::Cluster(name) => vec![WeightedTcpCluster {
@@ -335,6 +337,35 @@ fn tcp_proxy(told: &filters::network::tcp_proxy::v3::TcpProxy) -> Decoded<TcpPro
             .max(1),
         access_logs: access_logs(&told.access_log)?,
         hash_source_ip: !told.hash_policy.is_empty(),
+        longest: limit(told.max_downstream_connection_duration.as_ref())?,
+        tunnel: told
+            .tunneling_config
+            .as_ref()
+            .map(tunnel)
+            .transpose()
+            .at("tunneling_config")?,
+    })
+}
+
+fn tunnel(told: &filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig) -> Decoded<Tunnel> {
+    if !told.headers_to_add.is_empty()
+        || told.propagate_response_headers
+        || told.propagate_response_trailers
+        || !told.post_path.is_empty()
+    {
+        return Err(
+            "expected hostname and use_post, found headers, propagation or post_path, which are not honoured".into(),
+        );
+    }
+    if told.hostname.contains('%') {
+        return Err(format!(
+            "hostname: expected a name, found the command {:?}",
+            told.hostname
+        ));
+    }
+    Ok(Tunnel {
+        target: told.hostname.clone(),
+        post: told.use_post,
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::extensions::filters::http as filters;
+use envoy_types::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::google::protobuf as pb;
 use hauberk_config::connection_manager::Upgrade;
@@ -30,6 +31,8 @@ use super::{At, Decoded, required, unpack};
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+const PREVIOUS_PRIORITIES: &str =
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub fn route_configuration(told: &route::RouteConfiguration) -> Decoded<RouteConfiguration> {
@@ -401,6 +404,10 @@ fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {
         .retry_host_predicate
         .iter()
         .any(|predicate| predicate.name == "envoy.retry_host_predicates.previous_hosts");
+    let priorities = match &told.retry_priority {
+        None => None,
+        Some(told) => Some(previous_priorities(told).at("retry_priority")?),
+    };
     let back_off = match &told.retry_back_off {
         None => BackOff::default(),
         Some(told) => {
@@ -424,7 +431,21 @@ fn retry_policy(told: &route::RetryPolicy) -> Decoded<RetryPolicy> {
         back_off,
         avoid_previous_hosts: previous
             .then(|| u32::try_from(told.host_selection_retry_max_attempts.max(1)).unwrap_or(1)),
+        avoid_previous_priorities: priorities,
     })
+}
+
+fn previous_priorities(told: &route::retry_policy::RetryPriority) -> Decoded<u32> {
+    use route::retry_policy::retry_priority::ConfigType;
+    let ConfigType::TypedConfig(any) = required(told.config_type.as_ref(), "typed_config")?;
+    let config: PreviousPrioritiesConfig = unpack(any, PREVIOUS_PRIORITIES)?;
+    match u32::try_from(config.update_frequency) {
+        Ok(often) if often > 0 => Ok(often),
+        _ => Err(format!(
+            "update_frequency: expected more than 0, found {}",
+            config.update_frequency
+        )),
+    }
 }
 
 fn hash_policy(told: &route::route_action::HashPolicy) -> Decoded<HashPolicy> {
@@ -435,6 +456,11 @@ fn hash_policy(told: &route::route_action::HashPolicy) -> Decoded<HashPolicy> {
             name: cookie.name.clone(),
             time_to_live: cookie.ttl.as_ref().map(duration).transpose()?,
             path: cookie.path.clone(),
+            attributes: cookie
+                .attributes
+                .iter()
+                .map(|one| (one.name.clone(), one.value.clone()))
+                .collect(),
         },
         P::ConnectionProperties(_) => HashSource::SourceIp,
         P::QueryParameter(query) => HashSource::QueryParameter(query.name.clone()),
