@@ -390,6 +390,8 @@ def _collect(
     for unit in sorted(units.values(), key=lambda unit: unit.inputs.view.service.entry is not None):
         for resource in unit.resources.get(type_url, ()):
             found.setdefault(resource.name, resource)
+    if not found:
+        return EMPTY
     made = ResourceSet(found)
     if before and made.changes_since(before.sets[type_url]) == NO_CHANGES:
         return before.sets[type_url]
