@@ -46,9 +46,9 @@ async def test_another_attempt_goes_to_another_host(
         virtual_service({"retries": retries, "route": [ANY]}),
     ]
     async with front(start_proxy, objects, tmp_path) as gateway:
-        statuses = Counter([(await gateway.get(broken="v2"))[0] for _ in range(80)])
-        # Drawn anew from all three, one of nine requests meets v2 twice.
-        assert (statuses[503] > 0) is (ignored is False), statuses
+        statuses = Counter([(await gateway.get(broken="v2"))[0] for _ in range(120)])
+        # Drawn anew from all three, one of nine requests meets v2 twice; Envoy draws six times before it gives in.
+        assert (statuses[503] > 3) is (ignored is False), statuses
 
 
 async def test_other_places_are_tried(start_proxy: StartProxy, tmp_path: Path) -> None:
