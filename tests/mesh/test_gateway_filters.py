@@ -131,3 +131,62 @@ async def test_no_request_passes_without_its_filter(start_proxy: StartProxy, tmp
         answers = [await edge.get(path) for path in ("/asked", "/extended", "/split", "/split")]
         assert [status for status, _, _ in answers] == [500] * 4
         assert len(edge.heard) == 1
+
+
+async def test_other_origins_are_answered(start_proxy: StartProxy, tmp_path: Path) -> None:
+    port = free_port()
+    cors = {
+        "allowOrigins": ["https://*.shop.example", "https://partner.example"],
+        "allowMethods": ["GET", "PUT"],
+        "allowHeaders": ["x-token"],
+        "exposeHeaders": ["x-count"],
+        "maxAge": 60,
+        "allowCredentials": True,
+    }
+    wide = {"allowOrigins": ["*"], "allowMethods": ["*"]}
+    objects = [
+        gateway(port),
+        route(rule("/wide", {"type": "CORS", "cors": wide}), rule("/", {"type": "CORS", "cors": cors})),
+    ]
+    async with front(start_proxy, objects, tmp_path, gateway_name="edge") as edge:
+        edge.port = port
+
+        async def told(path: str, method: str, origin: str) -> dict[str, str]:
+            asks = {"access_control_request_method": "PUT"} if method == "OPTIONS" else {}
+            status, _, found = await edge.get(path, method, origin=origin, **asks)
+            assert status == 200
+            start = "access-control-"
+            return {
+                key.lower().removeprefix(start): value
+                for key, value in found.items()
+                if key.lower().startswith(start)
+            }
+
+        allowed = {
+            "allow-origin": "https://a.shop.example",
+            "allow-credentials": "true",
+            "expose-headers": "x-count",
+        }
+        preflight = {"allow-methods": "GET,PUT", "allow-headers": "x-token", "max-age": "60"}
+        assert await told("/", "OPTIONS", "https://a.shop.example") == allowed | preflight
+        assert await told("/", "OPTIONS", "https://shop.example") == {}
+        assert await told("/", "OPTIONS", "https://evil.example") == {}
+        found = await told("/wide", "OPTIONS", "https://any.example")
+        assert (found["allow-origin"], "DELETE" in found["allow-methods"], found["max-age"]) == (
+            "https://any.example",
+            True,
+            "5",
+        )
+        assert len(edge.heard) == 0, "the gateway answers all of these"
+        assert await told("/", "GET", "https://a.shop.example") == allowed
+        assert (await told("/", "GET", "https://partner.example"))[
+            "allow-origin"
+        ] == "https://partner.example"
+        assert await told("/", "GET", "https://evil.example") == {}
+
+
+def test_what_browsers_would_not_take_is_refused() -> None:
+    cors = {"allowOrigins": ["*"], "allowHeaders": ["*"], "allowCredentials": True}
+    (made,), conditions = said(route(rule("/", {"type": "CORS", "cors": cors})))
+    assert made["directResponse"] == {"status": 500}
+    assert conditions["Accepted"] == (False, "UnsupportedValue")

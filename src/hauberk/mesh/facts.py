@@ -66,6 +66,8 @@ class Service:
     publish_not_ready: bool = False
     entry: ServiceEntryFacts | None = None
     """What only a ServiceEntry says; None for a Kubernetes Service."""
+    alias: str = ""
+    """Another name whose addresses it has, and nothing else (`ExternalName`)."""
 
     @property
     def key(self) -> Key:

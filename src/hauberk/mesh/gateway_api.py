@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import ValidationError
 
+from hauberk.mesh.gateway_cors import answerable, cors_policy
 from hauberk.mesh.gateway_listeners import (
     GATEWAY_NAME_LABEL,
     CheckedGateway,
@@ -37,7 +38,7 @@ EVERYTHING: tuple[Spec, ...] = ({},)
 
 _HEADER_MODIFIERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier"})
 _FILTERS = {
-    "HTTPRoute": _HEADER_MODIFIERS | {"RequestMirror", "RequestRedirect", "URLRewrite"},
+    "HTTPRoute": _HEADER_MODIFIERS | {"CORS", "RequestMirror", "RequestRedirect", "URLRewrite"},
     "GRPCRoute": _HEADER_MODIFIERS | {"RequestMirror"},
 }
 """The filters that are carried out, by the kind of route. A backend of its own has those on headers only."""
@@ -293,6 +294,9 @@ class _Route:
         """Filters that nobody here carries out: without them no request may pass (Gateway API, HTTPRouteFilter)."""
         own = rule.get("filters") or ()
         yield from self._not_carried_out(own, _FILTERS[self._route.kind])
+        for one in own:
+            if one.get("type") == "CORS" and not answerable(one["cors"]):
+                yield "filter CORS: with allowCredentials expected allowHeaders by name, found *"
         if {"RequestRedirect", "URLRewrite"} <= {one.get("type") for one in own}:
             yield "RequestRedirect and URLRewrite exclude each other"
         for reference in rule.get("backendRefs") or ():
@@ -351,6 +355,8 @@ class _Route:
             }
         elif kind == "RequestRedirect":
             told["redirect"] = _redirect(one["requestRedirect"])
+        elif kind == "CORS":
+            told["corsPolicy"] = cors_policy(one["cors"])
         elif kind == "URLRewrite":
             told["rewrite"] = _rewrite(one["urlRewrite"])
         elif kind == "RequestMirror":
@@ -393,7 +399,13 @@ class _Route:
             self._problem("RefNotPermitted", f"no ReferenceGrant in {namespace} lets this route use {name}")
             return None
         host = host_of(name, namespace, self._registry.mesh)
-        if host not in self._registry.views:
+        view = self._registry.views.get(host)
+        if view is not None and view.service.alias:
+            self._problem(
+                "InvalidKind", f"Service {namespace}/{name} is another name (ExternalName): name that"
+            )
+            return None
+        if view is None:
             self._problem("BackendNotFound", f"there is no Service {namespace}/{name}")
             return None
         destination: dict[str, Any] = {"host": host}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from envoy.config.listener.v3 import listener_pb2
 from envoy.data.dns.v3 import dns_table_pb2
@@ -22,10 +22,15 @@ ANSWER_SECONDS = 30
 def dns_names(views: Iterable[ServiceView]) -> dict[str, tuple[str, ...]]:
     """Full names → addresses: of services, and of the pods behind a headless one that have names too.
 
-    The names of Services, and of their pods, come before those of ServiceEntries.
+    The names of Services, and of their pods, come before those of ServiceEntries. An alias has the addresses of the
+    name that it stands for, if that is in the table: calls to it go where calls to that name do.
     """
     table: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, str] = {}
     for view in sorted(views, key=lambda view: view.service.entry is not None):
+        if view.service.alias:
+            aliases[view.service.host] = view.service.alias
+            continue
         addresses = view.addresses
         if addresses:
             table.setdefault(view.service.host, addresses)
@@ -34,7 +39,18 @@ def dns_names(views: Iterable[ServiceView]) -> dict[str, tuple[str, ...]]:
         for endpoint in view.endpoints:
             if endpoint.hostname and endpoint.address in addresses:
                 table[f"{endpoint.hostname}.{view.service.host}"] = (endpoint.address,)
-    return table
+    found = {host: table[name] for host in aliases if (name := _followed(host, aliases)) in table}
+    return table | found
+
+
+def _followed(host: str, aliases: Mapping[str, str]) -> str:
+    """The name at the end of aliases of aliases; empty for a circle."""
+    seen = {host}
+    while (host := aliases[host]) in aliases:
+        if host in seen:
+            return ""
+        seen.add(host)
+    return host
 
 
 def dns_listener(table: dict[str, tuple[str, ...]]) -> listener_pb2.Listener:

@@ -328,11 +328,11 @@ def object_key(obj: Object) -> ObjectKey:
     return _group(obj), obj["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
-def parse_service(obj: Object, mesh: Mesh) -> Service | None:
-    """A Service as a fact; None for one that names something outside (`ExternalName`)."""
+def parse_service(obj: Object, mesh: Mesh) -> Service:
+    """A Service as a fact. Of one that is another name (`ExternalName`) only the names count."""
     metadata, spec = obj["metadata"], obj.get("spec", {})
     if spec.get("type") == "ExternalName":
-        return None
+        spec = {"externalName": spec.get("externalName")}
     address = spec.get("clusterIP") or ""
     namespace = metadata.get("namespace", "default")
     annotations = metadata.get("annotations") or {}
@@ -359,6 +359,7 @@ def parse_service(obj: Object, mesh: Mesh) -> Service | None:
         selector=Labels.of(spec.get("selector")),
         export_to=frozenset(part.strip() for part in export_to.split(",") if part.strip()),
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
+        alias=(spec.get("externalName") or "").rstrip(".").lower(),
     )
 
 
