@@ -169,8 +169,9 @@ async def test_other_origins_are_answered(start_proxy: StartProxy, tmp_path: Pat
         }
         preflight = {"allow-methods": "GET,PUT", "allow-headers": "x-token", "max-age": "60"}
         assert await told("/", "OPTIONS", "https://a.shop.example") == allowed | preflight
-        assert await told("/", "OPTIONS", "https://shop.example") == {}
-        assert await told("/", "OPTIONS", "https://evil.example") == {}
+        # Envoy says the methods even so; without an origin they allow nothing.
+        for origin in ("https://shop.example", "https://evil.example"):
+            assert "allow-origin" not in await told("/", "OPTIONS", origin)
         found = await told("/wide", "OPTIONS", "https://any.example")
         assert (found["allow-origin"], "DELETE" in found["allow-methods"], found["max-age"]) == (
             "https://any.example",
