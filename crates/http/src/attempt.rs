@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -300,7 +301,7 @@ async fn attempt(
         priority: plan.forward.priority,
         fresh,
     };
-    let leasing = pool::lease(&plan.cluster, &host, origin, purpose);
+    let leasing = pin!(pool::lease(&plan.cluster, &host, origin, purpose));
     let late = |failure: Failure| {
         if matches!(failure, Failure::Timeout | Failure::PerTryTimeout) {
             plan.cluster.judge(&host, Outcome::TimedOut);
@@ -325,9 +326,10 @@ async fn attempt(
         let count = HeaderValue::from(count);
         request.headers_mut().insert(headers::ATTEMPT_COUNT, count);
     }
-    let sent = wait(lease.send(request), plan, timeout)
-        .await
-        .map_err(late)?;
+    let sent = {
+        let sending = pin!(lease.send(request));
+        wait(sending, plan, timeout).await.map_err(late)?
+    };
     match sent {
         Ok(response) => Ok((response, lease)),
         Err(error) => {
@@ -384,7 +386,7 @@ fn tried_priorities(retry: Option<&RetryPolicy>, tried: &[Tried]) -> Vec<u32> {
 
 /// Waits for a connection, or for a response's head, as long as the route allows.
 async fn wait<F: Future>(
-    waiting: F,
+    mut waiting: Pin<&mut F>,
     plan: &Plan<'_>,
     timeout: Option<Duration>,
 ) -> Result<F::Output, Failure> {
@@ -394,7 +396,6 @@ async fn wait<F: Future>(
         return Ok(waiting.await);
     }
     let per_try = per_try.map(|limit| Instant::now() + limit);
-    let mut waiting = std::pin::pin!(waiting);
     loop {
         let ended = plan.upload.ended_at();
         // The route's time runs from the end of the request.

@@ -12,7 +12,6 @@ use hauberk_upstream::{Cluster, Host, random};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
-use crate::access_log;
 use crate::body::{Early, Upload};
 use crate::connection::{Connection, dry_run};
 use crate::ended::{Ended, text};
@@ -268,9 +267,7 @@ impl Drop for Call {
             bytes_in,
             bytes_out: self.bytes_out,
         };
-        if let Some(manager) = &connection.chain.borrow().http {
-            access_log::write(&manager.config.access_logs, &ended);
-        }
+        connection.chain.borrow().access_logs.write(&ended);
         if let Some(traced) = traced {
             trace::end(traced, self, &ended);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hauberk_config::endpoint::Workload;
-use hauberk_config::listener::{Direction, TerminalFilter, Traffic};
+use hauberk_config::listener::{Direction, Traffic};
 use hauberk_telemetry::edge::{Edge, Ends, Peer};
 use hauberk_telemetry::flags::{Flag, Flags};
 use hauberk_telemetry::metrics::{AuditKey, ConnectionKey, DryRunKey};
@@ -17,7 +17,6 @@ use hauberk_tls::Session;
 use hauberk_upstream::{Cluster, Host};
 use tokio::time::Instant;
 
-use crate::access_log;
 use crate::ended::Ended;
 use crate::listener::{Chain, Facts, Listener, Transport};
 use crate::pool::Pool;
@@ -512,16 +511,15 @@ impl Drop for Connection {
             duration_us: u64::try_from(self.age().as_micros()).unwrap_or(u64::MAX),
         };
         self.record(Phase::Close, Some(counters));
-        if let TerminalFilter::TcpProxy(proxy) = &self.chain.borrow().config.terminal
-            && !proxy.access_logs.is_empty()
-        {
+        let chain = Arc::clone(&self.chain.borrow());
+        if chain.http.is_none() {
             let ended = Ended {
                 connection: self,
                 call: None,
                 bytes_in: counters.bytes_in,
                 bytes_out: counters.bytes_out,
             };
-            access_log::write(&proxy.access_logs, &ended);
+            chain.access_logs.write(&ended);
         }
     }
 }

@@ -20,20 +20,24 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Of HTTP/2 by upgrade, which nobody speaks any more.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// Spoken only between Envoy and its control; from a caller they are lies.
-const INTERNAL: [&str; 8] = [
-    "x-envoy-internal",
-    "x-envoy-original-path",
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-attempt-count",
-    "x-envoy-decorator-operation",
-    "x-envoy-peer-metadata",
-    "x-envoy-peer-metadata-id",
-    "x-envoy-original-dst-host",
+/// Spoken only between Envoy and its control; from a caller they are lies. All begin with `x-envoy-`.
+const INTERNAL: [HeaderName; 8] = [
+    HeaderName::from_static("x-envoy-internal"),
+    HeaderName::from_static("x-envoy-original-path"),
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
+    HeaderName::from_static("x-envoy-attempt-count"),
+    HeaderName::from_static("x-envoy-decorator-operation"),
+    HeaderName::from_static("x-envoy-peer-metadata"),
+    HeaderName::from_static("x-envoy-peer-metadata-id"),
+    HeaderName::from_static("x-envoy-original-dst-host"),
 ];
 
 /// Removes what concerns one connection only (RFC 9110 §7.6.1). `te: trailers` stays.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none, and a look at each name is cheaper than a search for each of these.
+    if !headers.keys().any(concerns_connection) {
+        return;
+    }
     if let Some(listed) = headers.remove(header::CONNECTION) {
         let names = listed.to_str().unwrap_or_default();
         for name in names.split(',') {
@@ -62,6 +66,19 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(header::UPGRADE);
 }
 
+fn concerns_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "keep-alive"
+            | "http2-settings"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
 /// One `cookie` of those into which HTTP/2 may part it (RFC 9113 §8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let crumbs = headers.get_all(header::COOKIE);
@@ -81,8 +98,13 @@ pub fn describe_caller(
     connection: &Connection,
 ) {
     let forwarding = &manager.forwarding;
-    for name in INTERNAL {
-        headers.remove(name);
+    if headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-envoy-"))
+    {
+        for name in &INTERNAL {
+            headers.remove(name);
+        }
     }
     if forwarding.use_remote_address && !forwarding.skip_xff_append {
         append(

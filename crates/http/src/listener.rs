@@ -19,7 +19,7 @@ use hauberk_tls::{ContextError, ServerContext};
 use hauberk_policy::Access;
 use hauberk_route::Routes;
 
-use crate::access_log;
+use crate::access_log::Logs;
 use crate::filters::{Authorizer, Filters, Limits};
 
 pub struct Listener {
@@ -35,6 +35,8 @@ pub struct Chain {
     pub rbac: Vec<Access>,
     pub authorizers: Vec<Authorizer>,
     pub http: Option<Manager>,
+    /// Of the connection manager, or of the TCP proxy.
+    pub access_logs: Logs,
 }
 
 pub enum Transport {
@@ -169,6 +171,7 @@ impl Chain {
                 rbac: Vec::new(),
                 authorizers: Vec::new(),
                 http: None,
+                access_logs: Logs::default(),
             })
         })
     }
@@ -181,6 +184,10 @@ impl Chain {
                 Err(error) => Transport::Broken(error),
             },
         };
+        let access_logs = match &config.terminal {
+            TerminalFilter::Http(manager) => Logs::new(&manager.access_logs),
+            TerminalFilter::TcpProxy(proxy) => Logs::new(&proxy.access_logs),
+        };
         Self {
             config: Arc::clone(config),
             transport,
@@ -191,15 +198,19 @@ impl Chain {
                 .map(Authorizer::new)
                 .collect(),
             http: match &config.terminal {
-                TerminalFilter::Http(manager) => Some(Manager::new(manager, limits)),
+                TerminalFilter::Http(manager) => {
+                    let keeps_headers = access_logs.want_headers();
+                    Some(Manager::new(manager, limits, keeps_headers))
+                }
                 TerminalFilter::TcpProxy(_) => None,
             },
+            access_logs,
         }
     }
 }
 
 impl Manager {
-    fn new(config: &Arc<ConnectionManager>, limits: &Limits) -> Self {
+    fn new(config: &Arc<ConnectionManager>, limits: &Limits, keeps_headers: bool) -> Self {
         let suppresses = |filter: &HttpFilter| {
             let HttpFilterKind::Router {
                 suppress_envoy_headers,
@@ -217,7 +228,7 @@ impl Manager {
                 RouteSource::Inline(routes) => RouteTable::Inline(Arc::new(Routes::new(routes))),
             },
             suppress_envoy_headers: config.filters.iter().any(suppresses),
-            keeps_headers: access_log::wants_headers(&config.access_logs),
+            keeps_headers,
         }
     }
 }

@@ -233,7 +233,9 @@ pub async fn lease(
         };
         if let Some(slot) = slot {
             let slot = Slot::new(&connections, slot);
-            let wire = connect(cluster, host, origin, wanted, purpose, slot).await?;
+            // Boxed: a rare and large part of what each request would carry.
+            let connecting = Box::pin(connect(cluster, host, origin, wanted, purpose, slot));
+            let wire = connecting.await?;
             if let Wire::Http2(shared) = &wire {
                 connections.multiplexed.borrow_mut().push(Rc::clone(shared));
                 connections.freed.notify_waiters();

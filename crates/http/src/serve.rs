@@ -1,15 +1,15 @@
 //! Serving HTTP on one accepted connection.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hauberk_config::connection_manager::{Codec, ConnectionManager};
 use hauberk_telemetry::flags::Flag;
 use hauberk_upstream::Stream;
-use http::Request;
+use http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,11 +18,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use crate::body::ResponseBody;
 use crate::connection::{Connection, Standing};
 use crate::http1;
 use crate::http2::guarded::Guarded;
 use crate::http2::meter::Peer;
-use crate::http2::patience::Streams;
+use crate::http2::patience::{Patience, Streams};
 use crate::incoming::Incoming;
 use crate::service;
 
@@ -66,13 +67,8 @@ where
         let (connection, streams) = (Rc::clone(&connection), streams.clone());
         move |request: Request<hyper::body::Incoming>| {
             let (connection, patience) = (Rc::clone(&connection), streams.begin());
-            let request = request.map(Incoming::from);
-            // Boxed: hyper moves the future about, and this one is large.
-            Box::pin(async move {
-                let mut response = service::handle(connection, request).await;
-                response.body_mut().watch(patience);
-                Ok::<_, Infallible>(response)
-            })
+            let answer = Box::pin(service::handle(connection, request.map(Incoming::from)));
+            Answering { answer, patience }
         }
     });
     let most_headers = usize::try_from(config.max_request_headers_kb.max(1)).unwrap_or(60) * 1024;
@@ -109,6 +105,22 @@ where
             connection.flags.set(Flag::DownstreamProtocolError.into());
         }
         tracing::debug!(%error, id = %connection.id, "downstream HTTP connection ended");
+    }
+}
+
+/// What drives a stream: boxed, since hyper moves it about and it is large.
+struct Answering<F> {
+    answer: Pin<Box<F>>,
+    patience: Rc<Patience>,
+}
+
+impl<F: Future<Output = Response<ResponseBody>>> Future for Answering<F> {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(self.answer.as_mut().poll(context));
+        response.body_mut().watch(Rc::clone(&self.patience));
+        Poll::Ready(Ok(response))
     }
 }
 

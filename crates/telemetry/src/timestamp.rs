@@ -19,10 +19,9 @@ impl Timestamp {
         let since = self.0.duration_since(UNIX_EPOCH);
         since.unwrap_or_default().as_secs_f64()
     }
-}
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// As it is displayed; ASCII.
+    pub fn text(self) -> [u8; 27] {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = since.as_secs();
         let (year, month, day) = date(seconds / 86_400);
@@ -41,7 +40,13 @@ impl fmt::Display for Timestamp {
         ] {
             digits(&mut text[place], number);
         }
-        formatter.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        text
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
