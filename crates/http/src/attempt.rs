@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use hauberk_config::cluster::UpstreamProtocol;
 use hauberk_config::connection_manager::ConnectionManager;
 use hauberk_config::route::{Forward, RetryPolicy};
 use hauberk_telemetry::flags::Flag;
@@ -15,7 +16,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version as Htt
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use crate::body::{BodyError, RequestBody, ResponseBody, Upload};
+use crate::body::{
+    BodyError, KEPT_FOR_REFUSAL, KEPT_FOR_RETRIES, RequestBody, ResponseBody, Upload,
+};
 use crate::call::{Call, status_of};
 use crate::filters::http_status_of_grpc;
 use crate::hash_key::HashKey;
@@ -46,6 +49,8 @@ enum Failure {
     /// The endpoint closed a connection that had been used before without a word, as it may at any time; and the request
     /// does no harm if it was carried out all the same (RFC 9112 §9.3.1).
     Stale,
+    /// The endpoint says that it has not processed the request.
+    Refused(BodyError),
     Reset(BodyError),
     /// The endpoint's answer is no response.
     Malformed(BodyError),
@@ -133,7 +138,12 @@ pub async fn forward(
     let (tells_attempts, answers_attempts) = matched.tells_attempts();
     let (parts, body) = request.into_parts();
     let again = retry.is_some() || parts.method.is_idempotent();
-    let upload = Upload::new(body, std::mem::take(&mut call.early), again);
+    let keep = match cluster.target.config.http.protocol {
+        _ if again => KEPT_FOR_RETRIES,
+        UpstreamProtocol::Http1 => 0,
+        _ => KEPT_FOR_REFUSAL,
+    };
+    let upload = Upload::new(body, std::mem::take(&mut call.early), keep);
     call.upload = Some(Rc::clone(&upload));
     if wish.is_none() {
         let original = mirror::Original {
@@ -225,7 +235,12 @@ async fn run(
         let fresh = silent > 0;
         let outcome = attempt(&mut call, &plan, timeout, retries + 1, fresh).await;
         drop(retry_slot.take());
-        if matches!(outcome, Err(Failure::Unsent | Failure::Stale)) && silent < SILENT_RETRIES {
+        let again = match &outcome {
+            Err(Failure::Unsent | Failure::Stale) => true,
+            Err(Failure::Refused(_)) => plan.upload.replayable(),
+            _ => false,
+        };
+        if again && silent < SILENT_RETRIES {
             silent += 1;
             continue;
         }
@@ -348,6 +363,7 @@ fn failure(error: SendError, plan: &Plan<'_>, lease: &Lease) -> Failure {
     }
     match error {
         SendError::Unsent => Failure::Unsent,
+        SendError::Refused(error) => Failure::Refused(error),
         SendError::Unanswered(_)
             if lease.reused && plan.head.method.is_idempotent() && plan.upload.replayable() =>
         {
@@ -527,7 +543,7 @@ fn failure_asks(retry: &RetryPolicy, failure: &Failure) -> bool {
     let on = &retry.on;
     match failure {
         Failure::Connect(_) => on.connect_failure || on.server_error || on.gateway_error,
-        Failure::Unsent | Failure::Stale => {
+        Failure::Unsent | Failure::Stale | Failure::Refused(_) => {
             on.reset_before_request || on.reset || on.refused_stream || on.server_error
         }
         Failure::Reset(_) | Failure::Malformed(_) => on.reset || on.server_error,
@@ -591,8 +607,12 @@ fn refuse(call: Box<Call>, failure: Failure) -> Response<ResponseBody> {
                 &format!("{text}{error}"),
             )
         }
-        Failure::Unsent | Failure::Stale | Failure::Spent | Failure::Reset(_) => {
-            if let Failure::Reset(error) = failure {
+        Failure::Unsent
+        | Failure::Stale
+        | Failure::Spent
+        | Failure::Refused(_)
+        | Failure::Reset(_) => {
+            if let Failure::Reset(error) | Failure::Refused(error) = failure {
                 tracing::debug!(%error, "the endpoint gave no response");
             }
             let text = reset("connection termination");

@@ -24,8 +24,10 @@ use hauberk_telemetry::flags::Flag;
 
 pub type BodyError = Box<dyn Error + Send + Sync>;
 
-/// Bytes of a request body kept so that the request can be sent again.
-const MOST_KEPT: usize = 64 * 1024;
+/// Bytes of a request body kept for the retries that the route wants.
+pub const KEPT_FOR_RETRIES: usize = 64 * 1024;
+/// Bytes kept where an endpoint may refuse a request that it has not looked at (RFC 9113 §8.7).
+pub const KEPT_FOR_REFUSAL: usize = 8 * 1024;
 /// Frames that a copy of the body may lie behind.
 const MOST_BEHIND: usize = 16;
 
@@ -39,8 +41,8 @@ struct UploadState {
     /// Frames so far; empty once they are too many.
     kept: Vec<Piece>,
     kept_bytes: usize,
-    /// Keep what is read.
-    keep: bool,
+    /// Bytes that are kept at most.
+    keep: usize,
     /// Something was read and not kept.
     lost: bool,
     attempt: u32,
@@ -85,8 +87,8 @@ impl UploadState {
 }
 
 impl Upload {
-    /// `early` is what was read of it already; `keep`: the request may be sent again.
-    pub fn new(incoming: Incoming, early: Early, keep: bool) -> Rc<Self> {
+    /// `early` is what was read of it already; `keep`: so many bytes, so that the request can be sent again.
+    pub fn new(incoming: Incoming, early: Early, keep: usize) -> Rc<Self> {
         Rc::new(Self {
             state: RefCell::new(UploadState {
                 ended_at: incoming.is_end_stream().then(Instant::now),
@@ -294,11 +296,11 @@ impl Body for RequestBody {
                         .retain(|copy| copy.try_send(piece.clone()).is_ok());
                 }
                 if !state.lost {
-                    if state.keep && state.kept_bytes + length <= MOST_KEPT {
+                    if state.kept_bytes + length <= state.keep {
                         state.kept_bytes += length;
                         state.kept.extend(Piece::of(&frame));
                         *next += 1;
-                    } else if length > 0 {
+                    } else {
                         state.lost = true;
                         state.kept = Vec::new();
                     }

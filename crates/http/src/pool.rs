@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -35,6 +36,10 @@ const MESH_IDLE: Duration = Duration::from_secs(45);
 const STREAMS: u32 = 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What h2 says before the endpoint's first SETTINGS: a number that no endpoint says.
+const NOT_TOLD: usize = u32::MAX as usize - 1;
+/// An endpoint that has not sent its SETTINGS by then is given streams without them.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Pool {
@@ -105,6 +110,8 @@ struct Multiplexed {
     sender: http2::SendRequest<RequestBody>,
     shared: Rc<Shared>,
     active: Cell<u32>,
+    /// Streams that the endpoint takes at once.
+    most: Rc<Cell<u32>>,
     last_used: Cell<Instant>,
 }
 
@@ -300,11 +307,11 @@ async fn connect(
         }
         Version::Http2 => {
             let http = &cluster.target.config.http;
-            let (sender, connection) = http2::Builder::new(OnThisThread)
+            let (sender, mut connection) = http2::Builder::new(OnThisThread)
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(http.initial_stream_window.unwrap_or(1 << 20))
                 .initial_connection_window_size(http.initial_connection_window.unwrap_or(4 << 20))
-                .initial_max_send_streams(STREAMS as usize)
+                .initial_max_send_streams(NOT_TOLD)
                 .keep_alive_interval(
                     http.keep_alive
                         .map_or(KEEP_ALIVE_INTERVAL, |told| told.interval),
@@ -316,16 +323,35 @@ async fn connect(
                 .handshake(TokioIo::new(Guarded::new(stream, Peer::Endpoint)))
                 .await
                 .map_err(failed)?;
+            let most = Rc::new(Cell::new(STREAMS));
+            let settled = Rc::new(Notify::new());
+            let (told, settles) = (Rc::clone(&most), Rc::clone(&settled));
             tokio::task::spawn_local(async move {
-                if let Err(error) = connection.await {
+                let driven = poll_fn(|context| {
+                    let step = Pin::new(&mut connection).poll(context);
+                    let most = connection.current_max_send_streams();
+                    if step.is_pending() && most != NOT_TOLD {
+                        told.set(u32::try_from(most).unwrap_or(STREAMS).max(1));
+                        settles.notify_one();
+                    }
+                    step
+                });
+                if let Err(error) = driven.await {
                     tracing::debug!(%error, "upstream HTTP/2 connection ended");
                 }
+                settles.notify_one();
                 drop(slot);
             });
+            // So that no more streams are put on it than it takes, from the first moment.
+            let waiting = tokio::time::timeout(SETTINGS_TIMEOUT, settled.notified());
+            if waiting.await.is_err() {
+                tracing::debug!("the endpoint sent no SETTINGS in time");
+            }
             Ok(Wire::Http2(Rc::new(Multiplexed {
                 sender,
                 shared,
                 active: Cell::new(0),
+                most,
                 last_used: Cell::new(Instant::now()),
             })))
         }
@@ -418,7 +444,7 @@ impl Connections {
         multiplexed.retain(|one| !one.sender.is_closed());
         multiplexed
             .iter()
-            .find(|one| one.active.get() < streams && !one.shared.is_old())
+            .find(|one| one.active.get() < streams.min(one.most.get()) && !one.shared.is_old())
             .cloned()
     }
 }
@@ -461,6 +487,8 @@ impl Drop for Connections {
 pub enum SendError {
     /// Not a byte of it was sent.
     Unsent,
+    /// The endpoint says that it has not processed the request (RFC 9113 §8.7).
+    Refused(BodyError),
     /// The endpoint closed without a byte of a response.
     Unanswered(BodyError),
     /// The endpoint closed, or reset the stream.
@@ -522,18 +550,36 @@ impl From<hyper::client::conn::TrySendError<http::Request<RequestBody>>> for Sen
     fn from(mut error: hyper::client::conn::TrySendError<http::Request<RequestBody>>) -> Self {
         match error.take_message() {
             Some(_request) => Self::Unsent,
-            None => Self::Reset(Box::new(error.into_error())),
+            None => {
+                let error = error.into_error();
+                if refused(&error) {
+                    Self::Refused(Box::new(error))
+                } else {
+                    Self::Reset(Box::new(error))
+                }
+            }
         }
     }
+}
+
+/// REFUSED_STREAM, or a stream above the last one of a GOAWAY. Streams that a GOAWAY leaves alone end with another error.
+fn refused(error: &hyper::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<h2::Error>())
+        .is_some_and(|error| {
+            let stream = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            error.is_remote() && (stream || error.is_go_away())
+        })
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsent => formatter.write_str("its connection was closed before it was used"),
-            Self::Unanswered(error) | Self::Reset(error) | Self::Malformed(error) => {
-                error.fmt(formatter)
-            }
+            Self::Refused(error)
+            | Self::Unanswered(error)
+            | Self::Reset(error)
+            | Self::Malformed(error) => error.fmt(formatter),
         }
     }
 }

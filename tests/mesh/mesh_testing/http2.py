@@ -37,6 +37,8 @@ class Caller:
         self.received: list[Frame] = []
         self.ended = False
         """The proxy closed the connection."""
+        self.on_frame: Callable[[Frame], None] = lambda _frame: None
+        """Called with each frame that comes."""
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._changed = asyncio.Event()
@@ -76,6 +78,7 @@ class Caller:
                 if isinstance(frame, HeadersFrame):
                     frame.headers = dict(self._decoder.decode(frame.data))  # type: ignore[attr-defined]
                 self.received.append(frame)
+                self.on_frame(frame)
                 self._changed.set()
         except (asyncio.IncompleteReadError, ConnectionError):
             self.ended = True
