@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mesh_testing.backends import VERSIONS, Front, destination_rule, front, to, virtual_service
 from mesh_testing.control_plane import eventually
-from mesh_testing.objects import endpoint_slice, pod
+from mesh_testing.objects import endpoint_slice, pod, service
 from mesh_testing.running import StartProxy
 
 ANY = {"destination": {"host": "reviews"}}
@@ -175,3 +175,25 @@ async def test_every_setting_of_the_pool_is_taken(start_proxy: StartProxy, tmp_p
         gateway.heard.clear()
         await gateway.many(10, answer="503", sleep="0.3")
         assert len(gateway.heard) == 11, "of ten requests under way one may be a retry"
+
+
+async def test_a_gateway_calls_the_endpoints_of_what_follows_its_callers(
+    start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    """A headless service, or one with PASSTHROUGH: the address that callers of a gateway mean is its own."""
+    headless = {"destination": {"host": "headless", "port": {"number": 80}}}
+    objects = [
+        destination_rule(loadBalancer={"simple": "PASSTHROUGH"}),
+        virtual_service({"match": [{"uri": {"prefix": "/headless"}}], "route": [headless]}, ONCE),
+        service("headless", address="None", http=80),
+    ]
+    async with front(start_proxy, objects, tmp_path) as gateway:
+        assert (await gateway.get())[0] == 200
+        gateway.publish(endpoint_slice("headless", ["127.0.0.3"], http=gateway.programs_port))
+
+        async def reached() -> bool:
+            status, body, _ = await gateway.get("/headless")
+            return bool(status == 200 and body["version"] == "v2")
+
+        await eventually(reached)
+        assert len(gateway.heard) == 2

@@ -53,7 +53,8 @@ def outbound_cluster(
         # Nobody is there: calls fail, which is better than to come without what was asked for.
         cluster.type = cluster_pb2.Cluster.STATIC
         return cluster
-    follows_caller = policy.follows_caller(view.service)
+    # Whoever calls a gateway means the gateway's own address: to follow them would be to call oneself.
+    follows_caller = not gateway and policy.follows_caller(view.service)
     if follows_caller:
         cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
         cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
@@ -61,7 +62,7 @@ def outbound_cluster(
         cluster.type = cluster_pb2.Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
-    _protect(cluster, view, port, subset, policy, mesh, credentials)
+    _protect(cluster, view, port, subset, policy, mesh, credentials, follows_caller=follows_caller)
     _speak(cluster, port.protocol, policy, gateway=gateway)
     policy.apply(cluster, follows_caller=follows_caller)
     return cluster
@@ -114,6 +115,8 @@ def _protect(
     policy: TrafficPolicy,
     mesh: Mesh,
     credentials: ClientCredentials,
+    *,
+    follows_caller: bool,
 ) -> None:
     if policy.tls.mode is TlsMode.DISABLE:
         return
@@ -126,7 +129,7 @@ def _protect(
     sni = f"outbound_.{port.number}_.{subset.name if subset else ''}_.{view.service.host}"
     http2 = port.protocol.is_http2 or policy.connection_pool.upgrades_to_http2
     socket = tls.upstream_socket(identities, sni, alpn(port.protocol, http2=http2))
-    if policy.follows_caller(view.service):
+    if follows_caller:
         cluster.transport_socket.CopyFrom(socket)
         return
     mutual = cluster.transport_socket_matches.add(name="tlsMode-istio", transport_socket=socket)
