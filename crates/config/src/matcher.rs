@@ -1,5 +1,6 @@
 //! Matchers of strings, headers, query parameters and addresses, as stated; `hauberk-route` and `hauberk-policy` compile them.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -74,6 +75,12 @@ pub struct QueryMatcher {
 pub struct PrefixRange {
     address: IpAddr,
     length: u8,
+}
+
+impl fmt::Display for PrefixRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
 }
 
 impl PrefixRange {

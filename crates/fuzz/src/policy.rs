@@ -7,7 +7,7 @@ use hauberk_config::matcher::StringMatcher;
 use hauberk_config::rbac::{
     MetadataMatch, MetadataMatcher, Permission, Policy, Principal, Rbac, RbacAction, RbacFilter,
 };
-use hauberk_policy::{Access, Asked, Metadata, Subject};
+use hauberk_policy::{Access, Asked, Decision, Metadata, RulesKind, Subject, Unknown};
 use hauberk_route::RequestFacts;
 use serde_json::{Value, json};
 
@@ -104,6 +104,32 @@ pub fn run(bytes: &[u8]) {
             "{request:?} {metadata:?}\n{}",
             context()
         );
+        check_judgement(
+            &access,
+            &subject,
+            &asked,
+            access.request(&standing, &subject, &asked),
+        );
+    }
+}
+
+/// Whoever asks why hears what the engine decides; where something is not known, never the contrary of it.
+fn check_judgement(access: &Access, subject: &Subject<'_>, asked: &Asked<'_>, decision: Decision) {
+    for source in [false, true] {
+        let unknown = Unknown {
+            source,
+            server_name: source,
+        };
+        let judged = access.judge(subject, Some(asked), unknown);
+        let enforced = judged
+            .into_iter()
+            .find(|one| matches!(one.kind, RulesKind::Allow | RulesKind::Deny));
+        let judged = enforced.map_or_else(|| Some(Decision::allowed()), |one| one.decision);
+        match judged {
+            Some(judged) if source => assert_eq!(judged.allowed, decision.allowed),
+            Some(judged) => assert_eq!(judged, decision),
+            None => assert!(source, "everything is known"),
+        }
     }
 }
 

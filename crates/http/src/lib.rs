@@ -13,6 +13,7 @@ pub mod call;
 pub mod connection;
 mod ended;
 pub mod executor;
+pub mod explain;
 pub mod filters;
 mod hash_key;
 mod headers;

@@ -287,8 +287,8 @@ fn finish_as(
 
 /// Moves the authority to the `host` header, from where routing and rules read it (RFC 9112 §3.2.2: an absolute target's
 /// authority replaces `host`).
-fn settle_authority(
-    request: &mut Request<Incoming>,
+pub(crate) fn settle_authority<B>(
+    request: &mut Request<B>,
     config: &ConnectionManager,
     port: u16,
 ) -> Result<(), &'static str> {

@@ -95,6 +95,14 @@ impl Condition {
         (Self::All(connection), Self::All(request))
     }
 
+    /// The parts of which each must hold.
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::All(parts) => parts,
+            one => std::slice::from_ref(one),
+        }
+    }
+
     fn scope(&self) -> Scope {
         match self {
             Self::All(parts) | Self::Any(parts) => {

@@ -5,7 +5,9 @@
 mod claim;
 mod condition;
 mod facts;
+mod judge;
 mod rules;
+mod words;
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,6 +15,7 @@ use hauberk_config::rbac::{Rbac, RbacAction, RbacFilter};
 
 pub use claim::Metadata;
 pub use facts::{Asked, Subject};
+pub use judge::{JudgedPolicy, Judgement, RulesKind, Unknown};
 
 use facts::{BeforeRequests, WithRequest, WithoutRequests};
 use rules::Rules;

@@ -112,6 +112,20 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Each policy's name and the conditions that must all hold, in order.
+    pub fn each(&self) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = &Condition>)> {
+        self.policies.iter().map(|policy| {
+            let conditions = policy
+                .connection
+                .parts()
+                .iter()
+                .chain(policy.request.parts());
+            (&policy.name, conditions)
+        })
+    }
+}
+
 /// Two ascending lists as one.
 fn merged<'a>(one: &'a [u32], other: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
     let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());

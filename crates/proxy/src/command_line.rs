@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::bootstrap::Bootstrap;
-use crate::{node, process};
+use crate::{explain, node, process};
 
 const USAGE: &str = "\
 usage: hauberk-proxy --bootstrap FILE
+       hauberk-proxy explain < QUESTION
 
 Serves one pod: takes its calls, proves who calls whom, asks the policies, and forwards.
 
+  explain           say what a proxy would do with a call, as JSON, and why; the question, on standard input, has the
+                    proxy's resources with it (crates/proxy/src/explain.rs)
   --bootstrap FILE  what to start from (docs/architecture.md, \"Proxy: command line and bootstrap\")
   --version         print the version
   --help            print this
@@ -30,9 +33,26 @@ pub fn main() -> ExitCode {
             println!("hauberk-proxy {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        Ok(Command::Explain) => explain(),
         Ok(Command::Run(path)) => run(&path),
         Err(reason) => {
             eprintln!("hauberk-proxy: {reason}; try --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn explain() -> ExitCode {
+    let answer = std::io::read_to_string(std::io::stdin())
+        .map_err(|error| format!("standard input: {error}"))
+        .and_then(|question| explain::answer(&question));
+    match answer {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("hauberk-proxy: {reason}");
             ExitCode::from(2)
         }
     }
@@ -63,6 +83,7 @@ fn run(path: &std::path::Path) -> ExitCode {
 enum Command {
     Help,
     Version,
+    Explain,
     Run(PathBuf),
 }
 
@@ -72,6 +93,7 @@ fn command(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<Co
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(Command::Help),
             Some("--version" | "-V") => return Ok(Command::Version),
+            Some("explain") if bootstrap.is_none() => return Ok(Command::Explain),
             Some("--bootstrap") => {
                 let path = arguments.next().ok_or("--bootstrap expects a file")?;
                 bootstrap = Some(PathBuf::from(path));

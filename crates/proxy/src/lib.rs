@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod command_line;
 mod config_dump;
 pub mod engine;
+mod explain;
 pub mod feed;
 mod listeners;
 mod names;

@@ -1,6 +1,7 @@
 //! Header matchers, compiled.
 
 use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
 
 use hauberk_config::matcher::{HeaderMatch, HeaderMatcher};
 use http::header::{self, HeaderMap, HeaderName};
@@ -111,6 +112,25 @@ impl Header {
                 .is_ok_and(|number| (*start..*end).contains(&number)),
         };
         fits != self.invert
+    }
+}
+
+impl Display for Header {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let is = if self.invert { "is not" } else { "is" };
+        match &self.field {
+            Field::Method => f.write_str("the method")?,
+            Field::Path => f.write_str("the path with its query")?,
+            Field::Named(name) if name == header::HOST => f.write_str("the host")?,
+            Field::Named(name) => write!(f, "header {name}")?,
+            Field::Nowhere => f.write_str("a header that no request can have")?,
+        }
+        match &self.matches {
+            Matches::Present(true) => write!(f, " {is} there"),
+            Matches::Present(false) => write!(f, " {is} absent"),
+            Matches::Text(texts) => write!(f, " {is} {texts}"),
+            Matches::Range { start, end } => write!(f, " {is} in {start}..{end}"),
+        }
     }
 }
 

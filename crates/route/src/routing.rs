@@ -105,6 +105,10 @@ impl Matched {
         }
     }
 
+    pub fn host(&self) -> &VirtualHost {
+        &self.host
+    }
+
     /// What route, virtual host or weighted cluster set for a filter; the most specific.
     pub fn special(&self, filter: &str) -> Option<&FilterOverride> {
         self.weighted()

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::{self, Display, Formatter};
 
 use hauberk_config::matcher::{StringMatcher, StringPattern};
 use regex::Regex;
@@ -110,6 +111,25 @@ impl Text {
     }
 }
 
+impl Display for Text {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.shape {
+            Shape::Exact(text) => write!(f, "{text:?}")?,
+            Shape::Prefix(text) => write!(f, "{text:?} at the start")?,
+            Shape::Suffix(text) => write!(f, "{text:?} at the end")?,
+            Shape::Contains(text) => write!(f, "{text:?} somewhere")?,
+            Shape::Glob(_, pattern) => write!(f, "/{pattern}/")?,
+            Shape::Regex(regex) => write!(f, "/{}/", regex.as_str())?,
+            Shape::Never => f.write_str("nothing")?,
+        }
+        if self.folds {
+            f.write_str(" in any case")
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// Any of several matchers: the plain ones by hash, however many.
 #[derive(Debug, Clone, Default)]
 pub struct AnyText {
@@ -146,6 +166,18 @@ impl AnyText {
             .iter()
             .map(|one| Some((one.landmark()?, one.folds)));
         exact.chain(others).collect()
+    }
+}
+
+impl Display for AnyText {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut exact: Vec<&str> = self.exact.iter().map(|text| &**text).collect();
+        exact.sort_unstable();
+        let exact = exact.iter().map(|text| format!("{text:?}"));
+        let all: Vec<String> = exact
+            .chain(self.others.iter().map(ToString::to_string))
+            .collect();
+        f.write_str(&all.join(" or "))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod client;
 mod connection;
 mod decode;
 mod fields;
+pub mod offline;
 mod secrets;
 pub mod state;
 

@@ -33,6 +33,7 @@ VERBS = {
     "top": "Watch who calls whom, live.",
     "edges": "Show who calls whom, how often and as whom.",
     "authz": "Show what policies say of a call.",
+    "route": "Show where a call goes.",
     "why": "Show the proof behind a call, ring by ring.",
     "check": "Show what this machine can and cannot do.",
     "backup": "Write an instance into a file.",

@@ -3,8 +3,10 @@
 from hauberk.cli.custom_kinds import Kinds
 from hauberk.cli.errors import CommandError, ExitCode
 from hauberk.cli.overview import is_ready
+from hauberk.cli.references import WorkloadReference
 from hauberk.model import kinds
 from hauberk.model.kind import Object
+from hauberk.model.workload_name import workload_name
 from hauberk.store.http_client import HttpClient
 
 WITH_PODS = (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.STATEFUL_SET, kinds.JOB, kinds.SERVICE)
@@ -38,6 +40,27 @@ async def find_pod(client: HttpClient, namespace: str, word: str) -> Object:
             f"{word}: expected a pod of it, found none", f"hauberk describe {word} -n {namespace}"
         )
     return min(found, key=lambda pod: (not is_ready(pod), pod["metadata"]["name"]))
+
+
+async def pod_of(client: HttpClient, reference: WorkloadReference) -> Object:
+    """The pod of that name, else one of those that the workload of that name made.
+
+    Raises:
+        CommandError: there is none.
+    """
+    pods = (await client.list(kinds.POD, reference.namespace)).items
+    for name_of in (_name, workload_name):
+        found = [pod for pod in pods if name_of(pod) == reference.name]
+        if found:
+            return min(found, key=_name)
+    raise CommandError(
+        f"workload {reference}: expected a pod of it, found none",
+        f"hauberk get pods -n {reference.namespace}",
+    )
+
+
+def _name(pod: Object) -> str:
+    return str(pod["metadata"]["name"])
 
 
 def container_of(pod: Object, asked: str) -> str:

@@ -144,10 +144,16 @@ def http_routes(virtual: Configuration, context: Translation) -> list[route_comp
                 continue
             route = _Route(virtual, told, match, context).translate()
             route.name = f"{name}.{match['name']}" if match.get("name") else name
+            route.metadata.filter_metadata["istio"]["config"] = object_path(virtual)
             made.append(route)
             if _takes_everything(route):
                 return made
     return made
+
+
+def object_path(virtual: Configuration) -> str:
+    """Where the object of a route lies, as Istio writes it into the route's metadata."""
+    return f"/apis/networking.istio.io/v1/namespaces/{virtual.namespace}/virtual-service/{virtual.name}"
 
 
 def check_routes(virtual: Configuration, mesh: Mesh) -> None:

@@ -51,6 +51,11 @@ impl Authorizer {
         }
     }
 
+    /// The rules that select what it is asked about, if not everything; its name.
+    pub fn selection(&self) -> (Option<&Access>, &str) {
+        (self.selection.as_ref(), &self.config.authorizer)
+    }
+
     /// The policy for whose sake it is to be asked, without the prefix that marks it, of what `matched` finds; empty if
     /// it is asked about everything. `None`: it is not to be asked.
     fn selected(&self, matched: impl FnOnce(&Access) -> Option<Arc<str>>) -> Option<Arc<str>> {

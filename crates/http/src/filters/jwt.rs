@@ -24,26 +24,9 @@ pub fn authenticate<B>(
     authenticator: &Authenticator,
     request: &mut Request<B>,
 ) -> Passed {
-    authenticator.sanitize(request.headers_mut());
-    if authenticator.bypasses_cors_preflight() && is_preflight(request) {
-        return Ok(call);
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0.0, |since| since.as_secs_f64());
-    match authenticator.authenticate(request.headers(), request.uri(), now) {
-        Ok(accepted) => {
-            for one in &accepted {
-                let uri = request.uri().clone();
-                if let Some(path) = authenticator.pass_on(one, request.headers_mut(), &uri) {
-                    set_path(request, &path);
-                }
-            }
-            if !accepted.is_empty() {
-                call.metadata = Some(Metadata {
-                    filter: Arc::clone(filter),
-                    values: authenticator.metadata(&accepted),
-                });
-            }
+    match verify(filter, authenticator, request) {
+        Ok(found) => {
+            call.metadata = found.or(call.metadata.take());
             Ok(call)
         }
         Err(failure) => {
@@ -70,6 +53,31 @@ pub fn authenticate<B>(
             Err(Box::new(answer))
         }
     }
+}
+
+/// What the verified tokens of a request say; `None`: it has none, and needs none.
+pub fn verify<B>(
+    filter: &Arc<str>,
+    authenticator: &Authenticator,
+    request: &mut Request<B>,
+) -> Result<Option<Metadata>, Failure> {
+    authenticator.sanitize(request.headers_mut());
+    if authenticator.bypasses_cors_preflight() && is_preflight(request) {
+        return Ok(None);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0.0, |since| since.as_secs_f64());
+    let accepted = authenticator.authenticate(request.headers(), request.uri(), now)?;
+    for one in &accepted {
+        let uri = request.uri().clone();
+        if let Some(path) = authenticator.pass_on(one, request.headers_mut(), &uri) {
+            set_path(request, &path);
+        }
+    }
+    Ok((!accepted.is_empty()).then(|| Metadata {
+        filter: Arc::clone(filter),
+        values: authenticator.metadata(&accepted),
+    }))
 }
 
 fn is_preflight<B>(request: &Request<B>) -> bool {

@@ -16,12 +16,13 @@ use hauberk_config::connection_manager::{HttpFilter, HttpFilterKind};
 use hauberk_config::fault::Fault;
 use hauberk_config::route::FilterOverride;
 use hauberk_jwt::Authenticator;
-use hauberk_policy::Access;
-use hauberk_route::Matched;
+use hauberk_policy::{Access, Metadata};
+use hauberk_route::{Matched, headers_fit};
 use http::{Request, Response};
 
 use crate::body::ResponseBody;
 use crate::call::Call;
+use crate::explain::Judged;
 use crate::incoming::Incoming;
 use hauberk_external::mutation::Mutations;
 
@@ -122,6 +123,60 @@ impl Filters {
         }
         call.connection.open(call.policy());
         Ok(call)
+    }
+}
+
+impl Filters {
+    /// Says what each filter would ask about a request, in their order; nothing is sent. Tokens are verified, and what they
+    /// say is put into `metadata`.
+    pub fn judge(
+        &self,
+        request: &mut Request<()>,
+        matched: Option<&Matched>,
+        metadata: &mut Option<Metadata>,
+        hear: &mut dyn FnMut(Judged<'_>),
+    ) {
+        for filter in &self.0 {
+            let special = matched.and_then(|matched| matched.special(&filter.name));
+            match (&filter.kind, special) {
+                (_, Some(FilterOverride::Disabled))
+                | (Kind::Rbac(_), Some(FilterOverride::Rbac(None)))
+                | (Kind::Cors, _) => {}
+                (Kind::Jwt(authenticator), _) => {
+                    match jwt::verify(&filter.name, authenticator, request) {
+                        Ok(found) => *metadata = found.or(metadata.take()),
+                        Err(failure) => hear(Judged::Refused(failure.message())),
+                    }
+                }
+                (Kind::Rbac(_), Some(FilterOverride::Rbac(Some(rbac)))) => {
+                    hear(Judged::Rules(
+                        &Access::new(rbac),
+                        metadata.as_ref(),
+                        request,
+                    ));
+                }
+                (Kind::Rbac(access), _) => {
+                    hear(Judged::Rules(access, metadata.as_ref(), request));
+                }
+                (Kind::ExternalAuthorization(authorizer), _) => {
+                    let (selection, name) = authorizer.selection();
+                    hear(Judged::Authorizer(
+                        selection,
+                        name,
+                        metadata.as_ref(),
+                        request,
+                    ));
+                }
+                (Kind::LocalRateLimit(_) | Kind::GlobalRateLimit(_), _) => {
+                    hear(Judged::Note("a rate limit counts it"));
+                }
+                (Kind::Fault(_), Some(FilterOverride::Fault(fault))) | (Kind::Fault(fault), _) => {
+                    if fault.abort.is_some() && headers_fit(&fault.headers, request) {
+                        hear(Judged::Note("a fault may be injected"));
+                    }
+                }
+            }
+        }
     }
 }
 
