@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hauberk.node import policy_rules
+from hauberk.node import ipv6, policy_rules
 from hauberk.node.network import Network, PodNetwork
 from hauberk.node.network_policy import Isolation
 
@@ -54,7 +54,9 @@ def started(namespace: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
 
 async def admit_all(network: Network, block: IPv4Address) -> None:
     """No NetworkPolicy for the first addresses from `block`, whether pods have them yet or not."""
-    await network.put_policies(policy_rules.table({block + index: Isolation() for index in range(32)}))
+    addresses = [block + index for index in range(32)]
+    admitted = {each: Isolation() for address in addresses for each in (address, ipv6.beside(address))}
+    await network.put_policies(policy_rules.table(admitted))
 
 
 @pytest.fixture
@@ -71,8 +73,8 @@ async def pair() -> AsyncIterator[Pair]:
         await network.attach(two)
         await admit_all(network, IPv4Address(f"10.77.{octet}.0"))
         with (
-            started(one.gate, sys.executable, str(RELAY), str(one.address)),
-            started(two.gate, sys.executable, str(RELAY), str(two.address)),
+            started(one.gate, sys.executable, str(RELAY), str(one.address), str(one.address6)),
+            started(two.gate, sys.executable, str(RELAY), str(two.address), str(two.address6)),
         ):
             yield Pair(network, one, two)
     finally:

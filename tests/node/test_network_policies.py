@@ -27,7 +27,7 @@ def serve(c):
         while data := c.recv(100): c.sendall(data)
     except OSError: pass
 def listen(port):
-    s = socket.create_server(("0.0.0.0", port))
+    s = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 for port in (7000, 7001): threading.Thread(target=listen, args=(port,), daemon=True).start()
 import time; time.sleep(0.2)
@@ -36,7 +36,7 @@ print("ready", flush=True); threading.Event().wait()
 CLIENT = """
 import socket, sys
 for target in sys.argv[1:]:
-    address, port = target.split(":")
+    address, _, port = target.rpartition(":")
     try:
         with socket.create_connection((address, int(port)), 3) as c:
             c.settimeout(3); c.sendall(b"x"); print(target if c.recv(1) else "", flush=True)
@@ -46,10 +46,13 @@ for target in sys.argv[1:]:
 CAPTURED = """
 import socket, sys, subprocess
 subprocess.run(["nft", "flush", "ruleset"], check=True)
-subprocess.run(["ip", "address", "replace", sys.argv[1] + "/32", "dev", "lo"], check=True)
+for own in sys.argv[1].split(","):
+    subprocess.run(["ip", "address", "replace", own + ("/128" if ":" in own else "/32"), "dev", "lo"], check=True)
 for target in sys.argv[2:]:
-    address, port = target.split(":")
-    s = socket.socket(); s.setsockopt(0, 19, 1); s.setsockopt(1, 36, 2); s.settimeout(2); s.bind((sys.argv[1], 0))
+    address, _, port = target.rpartition(":")
+    six = ":" in address
+    s = socket.socket(10 if six else 2); s.setsockopt(*((41, 75) if six else (0, 19)), 1); s.setsockopt(1, 36, 2)
+    s.settimeout(2); s.bind((sys.argv[1].split(",")[six], 0))
     try:
         s.connect((address, int(port))); print(target)
     except OSError as error: print(type(error).__name__)
@@ -114,12 +117,20 @@ class Town:
                 await asyncio.sleep(0.01)
         await self.policies.applied()
 
-    def target(self, name: str, port: int = 7000) -> str:
-        return f"{self.pods[name].address}:{port}"
+    def target(self, name: str, port: int = 7000, version: int = 4) -> str:
+        pod = self.pods[name]
+        return f"{pod.address if version == 4 else pod.address6}:{port}"
 
     async def reached(self, source: str) -> set[str]:
-        """`name:port` of all that a program in the pod reaches."""
-        names = {self.target(name, port): f"{name}:{port}" for name in self.pods for port in (7000, 7001)}
+        """`name:port` of all that a program in the pod reaches, by IPv4 and IPv6 alike."""
+        four, six = await self._reached(source, 4), await self._reached(source, 6)
+        assert four == six
+        return four
+
+    async def _reached(self, source: str, version: int) -> set[str]:
+        names = {
+            self.target(name, port, version): f"{name}:{port}" for name in self.pods for port in (7000, 7001)
+        }
         others = [target for target, name in names.items() if not name.startswith(source)]
         done = await asyncio.to_thread(
             inside, self.pods[source].pod, sys.executable, "-c", CLIENT, *others, timeout=30
@@ -138,7 +149,9 @@ async def town() -> AsyncIterator[Town]:
         async with AsyncExitStack() as stack:
             for namespace, name in (("bank", "web"), ("bank", "db"), ("shop", "spy")):
                 pod = await made.add(namespace, name)
-                stack.enter_context(started(pod.gate, sys.executable, str(RELAY), str(pod.address)))
+                stack.enter_context(
+                    started(pod.gate, sys.executable, str(RELAY), str(pod.address), str(pod.address6))
+                )
                 stack.enter_context(started(pod.pod, sys.executable, "-c", SERVER))
             running = asyncio.create_task(made.policies.run())
             await made.policies.applied()
@@ -173,8 +186,12 @@ async def test_connections_follow_the_policies_as_they_come_and_go(town: Town) -
         "in", {**db, "ingress": [{"from": [from_shop], "ports": [{"port": 7001, "endPort": 7002}]}]}
     )
     assert await reaching(town) == {"web": set(), "db": set(), "spy": {"db:7001"}}
-    block = {"cidr": "10.78.0.0/16", "except": [f"{town.pods['spy'].address}/32"]}
-    await town.put("in", {**db, "ingress": [{"from": [{"ipBlock": block}]}]})
+    spy = town.pods["spy"]
+    blocks = [
+        {"ipBlock": {"cidr": "10.78.0.0/16", "except": [f"{spy.address}/32"]}},
+        {"ipBlock": {"cidr": "fd00::/8", "except": [f"{spy.address6}/128"]}},
+    ]
+    await town.put("in", {**db, "ingress": [{"from": blocks}]})
     assert await reaching(town) == {"web": {"db:7000", "db:7001"}, "db": set(), "spy": set()}
     for name in ("deny", "in", "out"):
         await town.remove(name)
@@ -192,13 +209,17 @@ async def test_a_captured_proxy_gets_nowhere_that_its_pods_policies_forbid(town:
     )
 
     def captured(pod: PodNetwork, *targets: str) -> list[str]:
-        done = inside(pod.gate, sys.executable, "-c", CAPTURED, str(pod.address), *targets, timeout=30)
+        done = inside(
+            pod.gate, sys.executable, "-c", CAPTURED, f"{pod.address},{pod.address6}", *targets, timeout=30
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
     refused = "ConnectionRefusedError"
-    assert captured(spy, town.target("db", 7001), town.target("web")) == [refused, refused]
-    assert captured(web, town.target("db"), town.target("db", 7001)) == [refused, town.target("db", 7001)]
+    for version in (4, 6):
+        right = town.target("db", 7001, version)
+        assert captured(spy, right, town.target("web", version=version)) == [refused, refused]
+        assert captured(web, town.target("db", version=version), right) == [refused, right]
     # The called one's proxy is captured as well, and answers at every port.
     answering = (
         "import socket\ns=socket.create_server(('0.0.0.0',7003))\nprint('ready',flush=True)\ns.accept()"
@@ -272,12 +293,13 @@ async def test_a_change_ends_the_live_connections_that_it_forbids_and_no_other(t
         started(spy.pod, sys.executable, "-c", LIVE, str(db.address)) as forbidden,
         started(db.pod, sys.executable, "-c", served) as called,
         started(spy.pod, sys.executable, "-c", calling, str(db.address)) as silent,
+        started(spy.pod, sys.executable, "-c", LIVE, str(db.address6)) as forbidden6,
         started(web.pod, sys.executable, "-c", LIVE, str(db.address)) as kept,
     ):
         assert kept.stdout and forbidden.stdout and called.stdout and silent.stdout
         only = {"from": [{"podSelector": {}}]}
         await town.put("in", {"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [only]})
-        for process in (forbidden, called, silent):
+        for process in (forbidden, called, silent, forbidden6):
             assert process.stdout
             assert await asyncio.to_thread(process.stdout.readline) == "ended\n"
         assert kept.poll() is None

@@ -6,19 +6,21 @@ Everything is found again by name in the kernel: `hbk-INSTANCE-fabric`, `hbk-INS
 
 import asyncio
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from zlib import crc32
 
-from hauberk.node import netns, policy_rules, rules
+from hauberk.node import ipv6, netns, policy_rules, rules
 from hauberk.node.command import CommandError, run
 from hauberk.node.rules import (
     FABRIC_LINK,
     FABRIC_ROUTER,
+    FABRIC_ROUTER6,
     HOST_LINK,
     LOCAL_MARK,
     POD_LINK,
     RESOLVER,
+    RESOLVER6,
     UPSTREAM_MARK,
 )
 
@@ -29,6 +31,8 @@ class PodNetwork:
 
     uid: str
     address: IPv4Address
+    address6: IPv6Address | None
+    """None on a machine without IPv6."""
     gateway: bool
     proxy_uid: int
     """The one user id in the user namespace that the gate belongs to."""
@@ -47,6 +51,7 @@ class Network:
         self._host_address = host_address
         self._fabric = f"{self._prefix}fabric"
         self._fabric_lock = asyncio.Lock()
+        self._six = ipv6.available()
 
     async def start(self) -> None:
         """Makes the fabric unless it is there."""
@@ -57,7 +62,7 @@ class Network:
             await run("ip", "netns", "delete", building)
         await run("ip", "netns", "add", building)
         await netns.call(netns.path(building), _set_fabric_parameters)
-        await _nft(building, rules.FABRIC)
+        await _nft(building, rules.fabric(six=self._six))
         await _nft(building, policy_rules.table({}))
         await _ip(building, ["link set lo up"])
         await self._connect_host(building)
@@ -70,7 +75,15 @@ class Network:
         """Where the namespaces of a pod are, made or not."""
         gate = netns.path(f"{self._prefix}gate-{uid}")
         pod = gate if gateway else netns.path(f"{self._prefix}pod-{uid}")
-        return PodNetwork(uid=uid, address=address, gateway=gateway, proxy_uid=proxy_uid, gate=gate, pod=pod)
+        return PodNetwork(
+            uid=uid,
+            address=address,
+            address6=ipv6.beside(address) if self._six else None,
+            gateway=gateway,
+            proxy_uid=proxy_uid,
+            gate=gate,
+            pod=pod,
+        )
 
     def uids(self) -> set[str]:
         """UIDs of the pods that have a namespace here."""
@@ -104,19 +117,10 @@ class Network:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._connect_gate(network))
             if not network.gateway:
-                group.create_task(_ip(pod, _pod_links(address)))
+                group.create_task(_connect_pod(network))
             group.create_task(self._connect_fabric(network))
         if network.gateway:
-            await run(
-                "ip",
-                "route",
-                "replace",
-                f"{address}/32",
-                "dev",
-                self._host_link,
-                "src",
-                str(self._host_address),
-            )
+            await run("ip", "-batch", "-", text="\n".join(self._host_routes(network)))
 
     async def detach(self, network: PodNetwork) -> None:
         """Removes a pod's namespaces and links; what is gone already is no error."""
@@ -128,7 +132,11 @@ class Network:
             await run("ip", "-batch", "-", text="\n".join(batch))
         if network.gateway:
             # The link, and every route over it, may have gone already.
-            await run("ip", "route", "flush", f"{network.address}/32", "dev", self._host_link, allowed=(0, 1))
+            for address in _addresses(network):
+                family = f"-{address.version}"
+                await run(
+                    "ip", family, "route", "flush", str(address), "dev", self._host_link, allowed=(0, 1)
+                )
         async with self._fabric_lock:
             fabric = netns.path(self._fabric)
             if fabric.exists():
@@ -178,19 +186,20 @@ class Network:
             f"address add {address}/32 dev {self._host_link}",
             f"link set {self._host_link} up",
         ]
+        if self._six:
+            batch.append(f"address add {ipv6.beside(address)}/128 dev {self._host_link} nodad")
         await run("ip", "-batch", "-", text="\n".join(batch))
-        await _ip(
-            fabric,
-            [
-                f"link set {HOST_LINK} up",
-                f"neighbour replace {address} lladdr {_mac(5, address)} nud permanent dev {HOST_LINK}",
-                f"route add {address}/32 dev {HOST_LINK}",
-            ],
-        )
-        await _nft(fabric, f"add element ip hauberk links {{ {HOST_LINK} . {address} }}")
+        inside = [f"link set {HOST_LINK} up"]
+        for each in (address, ipv6.beside(address)) if self._six else (address,):
+            inside += [
+                f"neighbour replace {each} lladdr {_mac(5, address)} nud permanent dev {HOST_LINK}",
+                f"route add {each} dev {HOST_LINK}",
+            ]
+            await _nft(fabric, f"add element {_word(each)} hauberk links {{ {HOST_LINK} . {each} }}")
+        await _ip(fabric, inside)
 
     async def _connect_gate(self, network: PodNetwork) -> None:
-        gate, address = network.gate.name, network.address
+        gate, address, six = network.gate.name, network.address, network.address6
         await netns.call(network.gate, _set_gate_parameters)
         batch = [
             "link set lo up",
@@ -212,33 +221,87 @@ class Network:
             ]
         batch += [f"route add default via {FABRIC_ROUTER} dev {FABRIC_LINK} onlink"]
         # Rules before addresses: there is no moment at which a packet could pass.
-        await _nft(gate, rules.gate(rules.Gate(address, network.gateway)))
+        await _nft(gate, rules.gate(rules.Gate(address, six, network.gateway)))
         await _ip(gate, batch)
+        if six is not None:
+            await _ip(gate, _gate_links6(six, address, gateway=network.gateway), "-6")
 
     async def _connect_fabric(self, network: PodNetwork) -> None:
         address, link = network.address, _fabric_link(network.address)
         async with self._fabric_lock:
             await _nft(self._fabric, self._elements("add", network))
-            await _ip(
-                self._fabric,
-                [
-                    f"link set {link} up",
-                    f"address add {FABRIC_ROUTER}/32 dev {link}",
-                    f"neighbour replace {address} lladdr {_mac(3, address)} nud permanent dev {link}",
-                    f"route replace {address}/32 dev {link}",
-                ],
-            )
-            if network.gateway:
-                await run(
-                    "ip", "neighbour", "replace", str(address), "lladdr", _mac(6, self._host_address),
-                    "nud", "permanent", "dev", self._host_link,
-                )  # fmt: skip
+            batch = [f"link set {link} up", f"address add {FABRIC_ROUTER}/32 dev {link}"]
+            for each in _addresses(network):
+                batch += [
+                    f"neighbour replace {each} lladdr {_mac(3, address)} nud permanent dev {link}",
+                    f"route replace {each} dev {link}",
+                ]
+            await _ip(self._fabric, batch)
 
     def _elements(self, verb: str, network: PodNetwork) -> str:
-        lines = [f"{verb} element ip hauberk links {{ {_fabric_link(network.address)} . {network.address} }}"]
-        if network.gateway:
-            lines.append(f"{verb} element ip hauberk gateways {{ {network.address} }}")
+        lines = []
+        for address in _addresses(network):
+            table = f"{verb} element {_word(address)} hauberk"
+            lines.append(f"{table} links {{ {_fabric_link(network.address)} . {address} }}")
+            if network.gateway:
+                lines.append(f"{table} gateways {{ {address} }}")
         return "\n".join(lines)
+
+    def _host_routes(self, network: PodNetwork) -> list[str]:
+        """Also the fabric's end as the neighbour, so that nobody needs to be asked for it."""
+        lines = []
+        for address in _addresses(network):
+            ours = self._host_address if address.version == 4 else ipv6.beside(self._host_address)
+            lines += [
+                f"neighbour replace {address} lladdr {_mac(6, self._host_address)} nud permanent dev {self._host_link}",
+                f"route replace {address} dev {self._host_link} src {ours}",
+            ]
+        return lines
+
+
+def _addresses(network: PodNetwork) -> list[IPv4Address | IPv6Address]:
+    return [network.address] if network.address6 is None else [network.address, network.address6]
+
+
+def _word(address: IPv4Address | IPv6Address) -> str:
+    """The family's name in nftables."""
+    return "ip" if address.version == 4 else "ip6"
+
+
+async def _connect_pod(network: PodNetwork) -> None:
+    await netns.call(network.pod, _set_quiet_ipv6)
+    await _ip(network.pod.name, _pod_links(network.address))
+    if network.address6 is not None:
+        await _ip(network.pod.name, _pod_links6(network.address6, network.address), "-6")
+
+
+def _gate_links6(six: IPv6Address, address: IPv4Address, *, gateway: bool) -> list[str]:
+    """As in IPv4: neighbours are known beforehand, and no address is looked for by others before it is used."""
+    batch = [
+        f"neighbour replace {FABRIC_ROUTER6} lladdr {_mac(4, address)} nud permanent dev {FABRIC_LINK}",
+        f"rule add fwmark {LOCAL_MARK} lookup 100",
+        "route add local ::/0 dev lo table 100",
+    ]
+    if gateway:
+        batch += [f"address add {six}/128 dev lo nodad"]
+    else:
+        batch += [
+            f"address add {RESOLVER6}/128 dev {POD_LINK} nodad",
+            f"route add {six}/128 dev {POD_LINK}",
+            f"neighbour replace {six} lladdr {_mac(1, address)} nud permanent dev {POD_LINK}",
+            f"rule add from {six} to {six} fwmark {UPSTREAM_MARK} lookup 101",
+            f"route add local {six}/128 dev lo table 101",
+        ]
+    return [*batch, f"route add default via {FABRIC_ROUTER6} dev {FABRIC_LINK} onlink"]
+
+
+def _pod_links6(six: IPv6Address, address: IPv4Address) -> list[str]:
+    return [
+        f"address add {six}/128 dev eth0 nodad",
+        f"neighbour replace {RESOLVER6} lladdr {_mac(2, address)} nud permanent dev eth0",
+        f"route add {RESOLVER6}/128 dev eth0",
+        f"route add default via {RESOLVER6} dev eth0 src {six}",
+    ]
 
 
 def _pod_links(address: IPv4Address) -> list[str]:
@@ -266,9 +329,22 @@ def _mac(role: int, address: IPv4Address) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, role, *address.packed))
 
 
+def _set_quiet_ipv6() -> None:
+    """No link-local addresses, no router's word taken, no redirects: everything is told, nothing is learned."""
+    if not ipv6.available():
+        return
+    for path in Path("/proc/sys/net/ipv6/conf").iterdir():
+        for name, value in (
+            ("addr_gen_mode", "1"),
+            ("accept_ra", "0"),
+            ("accept_redirects", "0"),
+            ("autoconf", "0"),
+        ):
+            _set(f"{path.relative_to('/proc/sys')}/{name}", value)
+
+
 def _set_gate_parameters() -> None:
-    _set("net/ipv6/conf/all/disable_ipv6", "1")
-    _set("net/ipv6/conf/default/disable_ipv6", "1")
+    _set_quiet_ipv6()
     for name, value in (("all", "0"), ("default", "1"), (FABRIC_LINK, "1"), ("lo", "0")):
         _set(f"net/ipv4/conf/{name}/rp_filter", value)
     if Path(f"/proc/sys/net/ipv4/conf/{POD_LINK}").exists():
@@ -282,8 +358,10 @@ def _set_gate_parameters() -> None:
 
 
 def _set_fabric_parameters() -> None:
-    _set("net/ipv6/conf/all/disable_ipv6", "1")
-    _set("net/ipv6/conf/default/disable_ipv6", "1")
+    _set_quiet_ipv6()
+    if ipv6.available():
+        _set("net/ipv6/conf/all/forwarding", "1")
+        _set("net/ipv6/conf/default/forwarding", "1")
     _set("net/ipv4/ip_forward", "1")
     _set("net/ipv4/conf/all/send_redirects", "0")
 
@@ -301,8 +379,8 @@ def _link_names() -> set[str]:
     return {line.partition(":")[0].strip() for line in lines}
 
 
-async def _ip(namespace: str, lines: list[str]) -> None:
-    await run("ip", "-n", namespace, "-batch", "-", text="\n".join(lines))
+async def _ip(namespace: str, lines: list[str], *options: str) -> None:
+    await run("ip", *options, "-n", namespace, "-batch", "-", text="\n".join(lines))
 
 
 async def _nft(namespace: str, text: str) -> None:

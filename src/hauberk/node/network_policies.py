@@ -125,7 +125,7 @@ def member_of(record: PodRecord, pod: Object) -> Member:
         namespace=record.namespace,
         name=record.name,
         labels=pod["metadata"].get("labels") or {},
-        addresses=(record.ip,),
+        addresses=record.addresses,
         ports={
             (port.get("protocol") or "TCP", port["name"]): port["containerPort"]
             for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
 from hauberk.model.kind import Object
+from hauberk.node import ipv6
 from hauberk.node.settings import Settings
 
 FIRST_UID = 0x1000_0000
@@ -35,6 +36,11 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ip(self) -> IPv4Address:
         return IPv4Address(self.address)
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """All of them, the first one first: an IPv6 address too where this machine has IPv6."""
+        return (self.ip, ipv6.beside(self.ip)) if ipv6.available() else (self.ip,)
 
     @property
     def uid_base(self) -> int:

@@ -23,12 +23,10 @@ async def sever(
     after: Mapping[Address, Isolation],
 ) -> None:
     """Ends what is forbidden now at both ends; only pods that lost a permit are looked at."""
-    by_address: dict[Address, PodRecord] = {record.ip: record for record in records}
-    less = [
-        record
-        for address, record in by_address.items()
-        if (is_now := after.get(address)) and _lost(before.get(address, Isolation()), is_now)
-    ]
+    by_address: dict[Address, PodRecord] = {
+        address: record for record in records for address in record.addresses
+    }
+    less = [record for record in records if any(_lost(a, before, after) for a in record.addresses)]
     for record in less:
         gate = network.of(record.uid, record.ip, record.gateway, proxy_uid=record.proxy_uid).gate
         if not gate.exists():
@@ -79,8 +77,9 @@ def _written(end: End) -> str:
     return f"[{end[0]}]:{end[1]}" if end[0].version == 6 else f"{end[0]}:{end[1]}"
 
 
-def _lost(before: Isolation, after: Isolation) -> bool:
-    return _less(before.ingress, after.ingress) or _less(before.egress, after.egress)
+def _lost(address: Address, before: Mapping[Address, Isolation], after: Mapping[Address, Isolation]) -> bool:
+    was, is_now = before.get(address, Isolation()), after.get(address, Isolation())
+    return _less(was.ingress, is_now.ingress) or _less(was.egress, is_now.egress)
 
 
 def _less(before: Permits, after: Permits) -> bool:
