@@ -19,6 +19,8 @@ use crate::tls::DownstreamTransport;
 pub struct Listener {
     pub name: Arc<str>,
     pub address: SocketAddr,
+    /// Where it listens, or is meant, as well: the same service in the other version of IP.
+    pub additional_addresses: Vec<SocketAddr>,
     /// False: no socket of its own; a `use_original_dst` listener hands it connections meant for `address`.
     pub bind: bool,
     /// `IP_TRANSPARENT` on the listening socket.
@@ -29,6 +31,13 @@ pub struct Listener {
     /// The service behind it (`filter_metadata.hauberk.io.service`); may be empty.
     pub service: Arc<str>,
     pub traffic: Traffic,
+}
+
+impl Listener {
+    /// All addresses, the first one first.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.address).chain(self.additional_addresses.iter().copied())
+    }
 }
 
 #[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq, Hash)]

@@ -63,7 +63,10 @@ impl Program {
         let unbound = listeners
             .values()
             .filter(|listener| !listener.config.bind)
-            .map(|listener| (listener.config.address, Arc::clone(listener)))
+            .flat_map(|listener| {
+                let addresses = listener.config.addresses();
+                addresses.map(|address| (address, Arc::clone(listener)))
+            })
             .collect();
         Self {
             snapshot,

@@ -155,12 +155,14 @@ impl Worker {
         if let Some((address, mark)) = caller {
             return Origin {
                 address: Some(address),
+                other: None,
                 mark,
             };
         }
         match &cluster.target.config.bind {
             Some(bind) => Origin {
                 address: Some(bind.address).filter(|address| !address.is_unspecified()),
+                other: None,
                 mark: self.workload.origin.mark,
             },
             None => self.workload.origin,

@@ -43,7 +43,12 @@ fn bound(
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    if transparent && address.is_ipv4() {
+    if address.is_ipv6() {
+        // Each version of IP has a socket of its own: no IPv4 caller comes in disguise.
+        socket.set_only_v6(true)?;
+    }
+    if transparent {
+        // One flag of the kernel's for both versions of IP, whose name is the first one's.
         socket.set_ip_transparent_v4(true)?;
     }
     socket.bind(&address.into())?;
@@ -53,10 +58,23 @@ fn bound(
 /// Where an upstream connection comes from, as its peer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Origin {
-    /// Bound with `IP_TRANSPARENT`, so that it need not be an address of this network namespace.
+    /// For endpoints of its own version of IP. Bound with `IP_TRANSPARENT`, so that it need not be an address of this
+    /// network namespace.
     pub address: Option<IpAddr>,
+    /// The same, for endpoints of the other version.
+    pub other: Option<IpAddr>,
     /// `SO_MARK`; 0: none.
     pub mark: u32,
+}
+
+impl Origin {
+    /// What a socket toward `destination` is bound to.
+    fn toward(&self, destination: SocketAddr) -> Option<IpAddr> {
+        [self.address, self.other]
+            .into_iter()
+            .flatten()
+            .find(|address| address.is_ipv4() == destination.is_ipv4())
+    }
 }
 
 /// A SYN that nobody answered is sent again after this long, while the kernel waits for a second: a proxy that was killed
@@ -120,11 +138,8 @@ async fn attempt(
     if let Some(keepalive) = keepalive {
         set_keepalive(&socket, keepalive)?;
     }
-    if let Some(address) = origin
-        .address
-        .filter(|address| address.is_ipv4() == destination.is_ipv4())
-    {
-        if address.is_ipv4() && address != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+    if let Some(address) = origin.toward(destination) {
+        if address != IpAddr::V4(Ipv4Addr::LOCALHOST) {
             socket.set_ip_transparent_v4(true)?;
         }
 

@@ -23,6 +23,7 @@ async fn an_endpoint_sees_the_address_that_is_shown_to_it() {
     let shown = IpAddr::from([127, 9, 9, 9]);
     let origin = Origin {
         address: Some(shown),
+        other: None,
         mark: 2,
     };
     let address = listener.local_addr().unwrap();

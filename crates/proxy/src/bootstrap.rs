@@ -22,6 +22,9 @@ pub struct Bootstrap {
     /// Address that endpoints see; absent: the kernel's choice.
     #[serde(default)]
     pub source_address: Option<IpAddr>,
+    /// The same for endpoints of the other version of IP.
+    #[serde(default)]
+    pub other_source_address: Option<IpAddr>,
     /// `SO_MARK` of sockets toward endpoints; 0: none.
     #[serde(default)]
     pub upstream_mark: u32,
@@ -151,7 +154,7 @@ mod tests {
         let text = r#"{"node": {"id": "sidecar~10.66.0.7~web-7d9f.bank~bank.svc.cluster.local", "cluster": "web.bank",
           "metadata": {"WORKLOAD_NAME": "web", "LABELS": {"app": "web"}}},
          "xds": "/x", "admin": "/a", "records": "/r", "access_log": "/l",
-         "source_address": "10.66.0.7", "upstream_mark": 2, "workers": 1, "drain_seconds": 5}"#;
+         "source_address": "10.66.0.7", "other_source_address": "fd00::7", "upstream_mark": 2, "workers": 1, "drain_seconds": 5}"#;
         let bootstrap = read(text).expect("it reads");
         assert_eq!(
             (bootstrap.pod(), bootstrap.workload()),

@@ -1,11 +1,12 @@
 //! The listening sockets of one worker, kept in step with its program.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hauberk_config::listener::Traffic;
+use hauberk_config::listener::{self, Traffic};
 use hauberk_http::worker::Worker;
 use hauberk_net::accept::Acceptor;
 use hauberk_net::socket;
@@ -19,14 +20,17 @@ pub struct Listeners {
 }
 
 struct Open {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     transparent: bool,
-    task: JoinHandle<()>,
+    /// One for each address.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
@@ -37,9 +41,9 @@ impl Listeners {
         self.open.retain(|name, open| {
             program.listeners.get(name).is_some_and(|listener| {
                 let config = &listener.config;
-                config.address == open.address
+                config.addresses().eq(open.addresses.iter().copied())
                     && config.transparent == open.transparent
-                    && !open.task.is_finished()
+                    && !open.tasks.iter().any(JoinHandle::is_finished)
             })
         });
         let mut failures = Vec::new();
@@ -48,40 +52,31 @@ impl Listeners {
             if self.open.contains_key(&config.name) {
                 continue;
             }
-            let name = Arc::clone(&config.name);
-            let opened = match &config.traffic {
-                Traffic::Tcp(_) => {
-                    socket::listen(config.address, config.transparent).map(|socket| {
-                        tokio::task::spawn_local(serve(
-                            Rc::clone(worker),
-                            name,
-                            Acceptor::new(socket, Rc::clone(&worker.failed_accepts)),
-                        ))
-                    })
-                }
-                Traffic::Dns(_) => {
-                    names::serve(Rc::clone(worker), name).map(tokio::task::spawn_local)
-                }
+            let mut open = Open {
+                addresses: config.addresses().collect(),
+                transparent: config.transparent,
+                tasks: Vec::new(),
             };
-            match opened {
-                Ok(task) => {
-                    let open = Open {
-                        address: config.address,
-                        transparent: config.transparent,
-                        task,
-                    };
-                    self.open.insert(Arc::clone(&config.name), open);
+            let mut complete = true;
+            for address in config.addresses() {
+                match start(worker, config, address) {
+                    Ok(task) => open.tasks.push(task),
+                    Err(error) => {
+                        complete = false;
+                        failures.push(format!(
+                            "listener {} cannot listen at {address}{}: {error}",
+                            config.name,
+                            if config.transparent {
+                                " (transparent, needs CAP_NET_ADMIN)"
+                            } else {
+                                ""
+                            },
+                        ));
+                    }
                 }
-                Err(error) => failures.push(format!(
-                    "listener {} cannot listen at {}{}: {error}",
-                    config.name,
-                    config.address,
-                    if config.transparent {
-                        " (transparent, needs CAP_NET_ADMIN)"
-                    } else {
-                        ""
-                    },
-                )),
+            }
+            if complete {
+                self.open.insert(Arc::clone(&config.name), open);
             }
         }
         failures
@@ -91,6 +86,25 @@ impl Listeners {
     pub fn close(&mut self) {
         self.open.clear();
     }
+}
+
+fn start(
+    worker: &Rc<Worker>,
+    config: &listener::Listener,
+    address: SocketAddr,
+) -> io::Result<JoinHandle<()>> {
+    let name = Arc::clone(&config.name);
+    Ok(match &config.traffic {
+        Traffic::Tcp(_) => {
+            let socket = socket::listen(address, config.transparent)?;
+            let acceptor = Acceptor::new(socket, Rc::clone(&worker.failed_accepts));
+            tokio::task::spawn_local(serve(Rc::clone(worker), name, acceptor))
+        }
+        Traffic::Dns(_) => {
+            let names = names::serve(Rc::clone(worker), name, address, config.transparent)?;
+            tokio::task::spawn_local(names)
+        }
+    })
 }
 
 async fn serve(worker: Rc<Worker>, name: Arc<str>, mut acceptor: Acceptor) {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,17 +12,16 @@ use hauberk_net::accept::Acceptor;
 use hauberk_net::dns_message::{Carrier, answer};
 use hauberk_net::{dns_server, socket};
 
-/// Serves DNS over UDP and TCP at the listener's address until dropped.
+/// Serves DNS over UDP and TCP at one of the listener's addresses until dropped.
 ///
 /// # Errors
 /// The sockets cannot be had.
-pub fn serve(worker: Rc<Worker>, name: Arc<str>) -> io::Result<impl Future<Output = ()>> {
-    let program = worker.program();
-    let Some(listener) = program.listeners.get(&name) else {
-        return Err(io::ErrorKind::NotFound.into());
-    };
-    let address = listener.config.address;
-    let transparent = listener.config.transparent;
+pub fn serve(
+    worker: Rc<Worker>,
+    name: Arc<str>,
+    address: SocketAddr,
+    transparent: bool,
+) -> io::Result<impl Future<Output = ()>> {
     let udp = socket::bind_udp(address, transparent)?;
     let failures = Rc::clone(&worker.failed_accepts);
     let mut tcp = Acceptor::new(socket::listen(address, transparent)?, failures);

@@ -63,6 +63,7 @@ pub fn run(
         peer: bootstrap.peer(),
         origin: Origin {
             address: bootstrap.source_address,
+            other: bootstrap.other_source_address,
             mark: bootstrap.upstream_mark,
         },
         access_log: true,

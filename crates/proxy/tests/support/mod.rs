@@ -225,6 +225,7 @@ pub fn listener(name: &str, port: u16, direction: Direction, chains: Vec<FilterC
     Listener {
         name: name.into(),
         address: loopback(port),
+        additional_addresses: Vec::new(),
         bind: true,
         transparent: false,
         direction,

@@ -43,17 +43,25 @@ const INSPECTION_TIMEOUT: Duration = Duration::from_secs(15);
 const TCP_IDLE: Duration = Duration::from_secs(3600);
 
 pub fn listener(told: &listener::Listener) -> Decoded<Listener> {
-    if told.filter_chain_matcher.is_some()
-        || told.fcds_config.is_some()
-        || !told.additional_addresses.is_empty()
-    {
-        return Err("filter_chain_matcher, fcds_config, additional_addresses: not honoured".into());
+    if told.filter_chain_matcher.is_some() || told.fcds_config.is_some() {
+        return Err("filter_chain_matcher, fcds_config: not honoured".into());
     }
     let (address, udp) = socket_address(told.address.as_ref())?;
+    let additional_addresses = told
+        .additional_addresses
+        .iter()
+        .map(|one| match socket_address(one.address.as_ref())? {
+            (_, other) if other != udp => {
+                Err("additional_addresses: expected the protocol of address".into())
+            }
+            (additional, _) => Ok(additional),
+        })
+        .collect::<Decoded<_>>()?;
     let metadata = told.metadata.as_ref();
     Ok(Listener {
         name: told.name.as_str().into(),
         address,
+        additional_addresses,
         bind: told.bind_to_port.as_ref().is_none_or(|bind| bind.value),
         transparent: on(told.transparent.as_ref()),
         direction: direction(told.traffic_direction),
