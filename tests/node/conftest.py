@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hauberk.node import ipv6, policy_rules
+from hauberk import ipv6
+from hauberk.node import policy_rules
 from hauberk.node.network import Network, PodNetwork
 from hauberk.node.network_policy import Isolation
 

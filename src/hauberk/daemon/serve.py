@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from hauberk import ipv6
 from hauberk.daemon import admission, ports
 from hauberk.daemon.api import Api
 from hauberk.daemon.credentials import (
@@ -82,7 +83,7 @@ class _ControlPlane:
         self._client: Client = api.client
         self._informers = {(kind.group, kind.name): Informer(self._client, kind) for kind in _watched_kinds()}
         self._feed = MeshFeed(
-            Registry(Mesh(trust_domain=options.trust_domain)),
+            Registry(Mesh(trust_domain=options.trust_domain, ipv6=ipv6.available())),
             lambda flush: asyncio.get_running_loop().call_soon(flush),
         )
         self._discovery = Discovery(self._feed.registry, self._authenticate)

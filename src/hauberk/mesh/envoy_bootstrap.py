@@ -26,6 +26,8 @@ class EnvoyBootstrap:
     admin: str
     """Path of a Unix socket, or `127.0.0.1:PORT`."""
     source_address: str = ""
+    other_source_address: str = ""
+    """The same for endpoints of the other version of IP."""
     upstream_mark: int = 2
     delta: bool = True
 
@@ -69,7 +71,9 @@ class EnvoyBootstrap:
         }
 
     def _bind(self) -> dict[str, Any]:
+        other = {"address": {"address": self.other_source_address, "port_value": 0}}
         return {
+            **({"extra_source_addresses": [other]} if self.other_source_address else {}),
             "source_address": {"address": self.source_address, "port_value": 0},
             "socket_options": [
                 {"level": _SOL_IP, "name": _IP_TRANSPARENT, "int_value": 1, "state": "STATE_PREBIND"},

@@ -29,6 +29,8 @@ class Mesh:
     cluster_domain: str = "cluster.local"
     root_namespace: str = "istio-system"
     """Policies in this namespace without a selector apply everywhere."""
+    ipv6: bool = False
+    """Whether pods have IPv6 addresses too, at which their proxies listen as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class Service:
     """What only a ServiceEntry says; None for a Kubernetes Service."""
     alias: str = ""
     """Another name whose addresses it has, and nothing else (`ExternalName`)."""
+    other_addresses: tuple[str, ...] = ()
+    """Of a Service of both versions of IP: the address in the second one."""
+    families: tuple[str, ...] = ("IPv4",)
+    """`ipFamilies`. Endpoints are those of the first, whichever address is called; of a headless one, those of all."""
 
     @property
     def key(self) -> Key:
@@ -82,12 +88,17 @@ class Service:
     def addresses(self) -> tuple[str, ...]:
         """Its own addresses, at which it can be called."""
         more = self.entry.more_addresses if self.entry else ()
-        return (self.address, *more) if self.address else ()
+        return (self.address, *self.other_addresses, *more) if self.address else ()
 
     @property
     def follows_caller(self) -> bool:
         """A connection goes on to the very address that the caller meant."""
         return self.headless or (self.entry is not None and self.entry.follows_caller)
+
+    def serves_at(self, address: str) -> bool:
+        """Whether an endpoint's address is of a version of IP in which the service has endpoints."""
+        family = "IPv6" if ":" in address else "IPv4"
+        return family in self.families if self.headless else family == self.families[0]
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -140,10 +151,17 @@ class Workload:
     meshed: bool
     """Has a proxy, hence proves its identity and can be reached with mutual TLS."""
     ready: bool = True
+    other_addresses: tuple[str, ...] = ()
+    """In the other version of IP."""
 
     @property
     def key(self) -> Key:
         return self.namespace, self.name
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them; none while the pod has none."""
+        return (self.address, *self.other_addresses) if self.address else ()
 
     def spiffe_id(self, mesh: Mesh) -> str:
         return f"spiffe://{mesh.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
@@ -189,8 +207,11 @@ class ServiceView:
         """
         if not self.service.headless:
             return self.service.addresses
-        pods = (one.workload for one in self.endpoints)
-        own = (pod.address for pod in pods if pod and pod.namespace == self.service.namespace)
+        own = (
+            one.address
+            for one in self.endpoints
+            if one.workload and one.workload.namespace == self.service.namespace
+        )
         return tuple(dict.fromkeys(own))
 
     def identities(self, mesh: Mesh) -> tuple[str, ...]:

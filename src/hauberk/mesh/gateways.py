@@ -11,7 +11,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
 from hauberk.mesh import filters
-from hauberk.mesh.addresses import socket_address
+from hauberk.mesh.addresses import everywhere
 from hauberk.mesh.authorization import Authorization
 from hauberk.mesh.clusters import BLACK_HOLE
 from hauberk.mesh.destination_rules import DestinationRule
@@ -244,10 +244,10 @@ def _server_host(told: str, own: str) -> tuple[str, str]:
 def _listener(port: int, servers: Sequence[Server], inputs: GatewayInputs) -> listener_pb2.Listener | None:
     listener = listener_pb2.Listener(
         name=f"0.0.0.0_{port}",
-        address=socket_address("0.0.0.0", port),  # noqa: S104
         traffic_direction="OUTBOUND",
         metadata={"filter_metadata": {"hauberk.io": metadata(inputs.authorization.revision, "")}},
     )
+    everywhere(listener, port, ipv6=inputs.mesh.ipv6)
     servers = list(_without_strangers(port, servers))
     plain = [server for server in servers if server.protocol in _HTTP]
     if plain:

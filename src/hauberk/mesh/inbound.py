@@ -11,7 +11,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from google.protobuf import duration_pb2
 
 from hauberk.mesh import filters, tls
-from hauberk.mesh.addresses import socket_address
+from hauberk.mesh.addresses import everywhere
 from hauberk.mesh.authorization import Authorization
 from hauberk.mesh.clusters import INBOUND_PASSTHROUGH, inbound_cluster, inbound_name
 from hauberk.mesh.listeners import detect, metadata
@@ -83,7 +83,6 @@ def inbound_listener(inbound: Inbound, mesh: Mesh) -> listener_pb2.Listener:
     """`virtualInbound`: chains for each port, then those for ports that nobody named."""
     listener = listener_pb2.Listener(
         name="virtualInbound",
-        address=socket_address("0.0.0.0", INBOUND_PORT),  # noqa: S104
         transparent={"value": True},
         traffic_direction="INBOUND",
         listener_filters=[filters.original_dst(), filters.original_src(), filters.tls_inspector()],
@@ -91,6 +90,7 @@ def inbound_listener(inbound: Inbound, mesh: Mesh) -> listener_pb2.Listener:
             "filter_metadata": {"hauberk.io": metadata(inbound.authorization.revision, inbound.service)}
         },
     )
+    everywhere(listener, INBOUND_PORT, ipv6=mesh.ipv6)
     if any(inbound.peers.at(port.number) is not Mode.STRICT for port in inbound.ports):
         listener.listener_filters.append(filters.http_inspector())
     if not inbound.peers.always_strict:

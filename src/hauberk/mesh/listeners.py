@@ -8,7 +8,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from google.protobuf import duration_pb2, struct_pb2
 
 from hauberk.mesh import filters
-from hauberk.mesh.addresses import socket_address
+from hauberk.mesh.addresses import everywhere, socket_address
 from hauberk.mesh.clusters import BLACK_HOLE, alpn
 from hauberk.mesh.protocol import Protocol
 from hauberk.mesh.registry import ServicePort, ServiceView
@@ -46,16 +46,16 @@ def outbound_listeners(
         yield listener
 
 
-def virtual_outbound(observation: Observation) -> listener_pb2.Listener:
+def virtual_outbound(observation: Observation, *, ipv6: bool = False) -> listener_pb2.Listener:
     """Takes every connection that the pod opens, and refuses what no other listener is addressed at."""
     listener = listener_pb2.Listener(
         name="virtualOutbound",
-        address=socket_address("0.0.0.0", OUTBOUND_PORT),  # noqa: S104
         transparent={"value": True},
         use_original_dst={"value": True},
         traffic_direction="OUTBOUND",
         metadata={"filter_metadata": {"hauberk.io": metadata(NO_POLICY, "")}},
     )
+    everywhere(listener, OUTBOUND_PORT, ipv6=ipv6)
     listener.default_filter_chain.name = BLACK_HOLE
     listener.default_filter_chain.filters.append(filters.tcp_proxy(BLACK_HOLE, BLACK_HOLE, observation))
     return listener

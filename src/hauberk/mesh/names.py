@@ -9,7 +9,7 @@ from envoy.data.dns.v3 import dns_table_pb2
 from envoy.extensions.filters.udp.dns_filter.v3 import dns_filter_pb2
 from google.protobuf import duration_pb2
 
-from hauberk.mesh.addresses import socket_address
+from hauberk.mesh.addresses import everywhere
 from hauberk.mesh.listeners import NO_POLICY, metadata
 from hauberk.mesh.registry import ServiceView
 from hauberk.mesh.tls import packed
@@ -53,7 +53,7 @@ def _followed(host: str, aliases: Mapping[str, str]) -> str:
     return host
 
 
-def dns_listener(table: dict[str, tuple[str, ...]]) -> listener_pb2.Listener:
+def dns_listener(table: dict[str, tuple[str, ...]], *, ipv6: bool = False) -> listener_pb2.Listener:
     """The UDP listener that the gate leads the pod's port 53 to. What is not in the table does not exist."""
     domains = [
         dns_table_pb2.DnsTable.DnsVirtualDomain(
@@ -71,12 +71,13 @@ def dns_listener(table: dict[str, tuple[str, ...]]) -> listener_pb2.Listener:
             inline_dns_table=dns_table_pb2.DnsTable(virtual_domains=domains)
         ),
     )
-    return listener_pb2.Listener(
+    listener = listener_pb2.Listener(
         name="dns",
-        address=socket_address("0.0.0.0", DNS_PORT, udp=True),  # noqa: S104
         traffic_direction="OUTBOUND",
         listener_filters=[
             {"name": "envoy.filters.udp.dns_filter", "typed_config": packed(config)},
         ],
         metadata={"filter_metadata": {"hauberk.io": metadata(NO_POLICY, "")}},
     )
+    everywhere(listener, DNS_PORT, ipv6=ipv6, udp=True)
+    return listener

@@ -298,14 +298,14 @@ class _Update:
         if old == new:
             return
         self._set("workloads", key, new)
-        at = self._get("workload_at")
-        if old and old.address and at.get(old.address) == old:
-            self._set("workload_at", old.address, None)
-        if new and new.address:
-            self._set("workload_at", new.address, new)
+        for address in old.addresses if old else ():
+            if self._get("workload_at").get(address) == old:
+                self._set("workload_at", address, None)
+        for address in new.addresses if new else ():
+            self._set("workload_at", address, new)
         for one in (old, new):
-            if one and one.address:
-                self._touched |= self._get("served_at").get(one.address, frozenset())
+            for address in one.addresses if one else ():
+                self._touched |= self._get("served_at").get(address, frozenset())
 
     def _view(self, key: Key) -> None:
         service: Service | None = self._get("services").get(key)
@@ -318,7 +318,7 @@ class _Update:
             (endpoint.address, endpoint.ports): replace(endpoint, workload=at.get(endpoint.address))
             for slice_key in sorted(self._get("slices_of").get(key, ()))
             for endpoint in slices[slice_key].endpoints
-            if endpoint.ready or service.publish_not_ready
+            if (endpoint.ready or service.publish_not_ready) and service.serves_at(endpoint.address)
         }
         self._set("views", host, ServiceView(service, tuple(endpoints[each] for each in sorted(endpoints))))
 
@@ -360,14 +360,16 @@ def parse_service(obj: Object, mesh: Mesh) -> Service:
         export_to=frozenset(part.strip() for part in export_to.split(",") if part.strip()),
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
         alias=(spec.get("externalName") or "").rstrip(".").lower(),
+        other_addresses=tuple(one for one in spec.get("clusterIPs") or () if one not in ("None", address)),
+        families=tuple(spec.get("ipFamilies") or ("IPv4",)),
     )
 
 
 def parse_endpoint_slice(obj: Object) -> EndpointSlice | None:
-    """An EndpointSlice as a fact; None for one that belongs to no service or is not IPv4."""
+    """An EndpointSlice as a fact; None for one that belongs to no service or has names (`FQDN`)."""
     metadata = obj["metadata"]
     service = (metadata.get("labels") or {}).get("kubernetes.io/service-name")
-    if not service or obj.get("addressType", "IPv4") != "IPv4":
+    if not service or obj.get("addressType", "IPv4") not in ("IPv4", "IPv6"):
         return None
     ports = tuple(
         (port.get("name") or "", port["port"])
@@ -396,10 +398,14 @@ def parse_workload(obj: Object) -> Workload | None:
     if status.get("phase") in ("Succeeded", "Failed"):
         return None
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    address = status.get("podIP") or ""
     return Workload(
         namespace=metadata.get("namespace", "default"),
         name=metadata["name"],
-        address=status.get("podIP") or "",
+        address=address,
+        other_addresses=tuple(
+            one["ip"] for one in status.get("podIPs") or () if one.get("ip") not in (None, "", address)
+        ),
         labels=Labels.of(metadata.get("labels")),
         service_account=spec.get("serviceAccountName") or "default",
         ports=tuple(

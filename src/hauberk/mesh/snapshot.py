@@ -276,8 +276,10 @@ class Snapshot:
             return {CLUSTER: clusters}
         dns = before.sets[LISTENER].get("dns") if before and before.names is names else None
         listeners = [
-            dns or resource("dns", dns_listener(dict(names))),
-            resource("virtualOutbound", virtual_outbound(scope.telemetry.client)),
+            dns or resource("dns", dns_listener(dict(names), ipv6=self.registry.mesh.ipv6)),
+            resource(
+                "virtualOutbound", virtual_outbound(scope.telemetry.client, ipv6=self.registry.mesh.ipv6)
+            ),
         ]
         return {CLUSTER: clusters, LISTENER: listeners}
 

@@ -43,6 +43,7 @@ class EnvoyProxy:
             xds=bootstrap["xds"],
             admin=bootstrap["admin"],
             source_address=bootstrap["source_address"],
+            other_source_address=bootstrap.get("other_source_address", ""),
             upstream_mark=bootstrap["upstream_mark"],
         )
         write_whole(run / "bootstrap.json", theirs.to_json())

@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from zlib import crc32
 
-from hauberk.node import ipv6, netns, policy_rules, rules
+from hauberk import ipv6
+from hauberk.node import netns, policy_rules, rules
 from hauberk.node.command import CommandError, run
 from hauberk.node.rules import (
     FABRIC_LINK,

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
+from hauberk import ipv6
 from hauberk.model.kind import Object
-from hauberk.node import ipv6
 from hauberk.node.settings import Settings
 
 FIRST_UID = 0x1000_0000

@@ -85,7 +85,7 @@ def phase(
 def status(
     pod: Object,
     *,
-    address: str,
+    addresses: Sequence[str],
     started_at: str,
     now: str,
     network_ready: bool,
@@ -131,7 +131,7 @@ def status(
         "containerStatuses": [_container(each) for each in main],
     }
     if network_ready or finished:
-        result |= {"podIP": address, "podIPs": [{"ip": address}]}
+        result |= {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
     if init:
         result["initContainerStatuses"] = [
             _container(each) | {"ready": each.ready if each.sidecar else each.succeeded} for each in init

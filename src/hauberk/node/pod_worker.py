@@ -458,7 +458,7 @@ class PodWorker:
     def _status(self) -> dict[str, Any]:
         return status(
             self.pod,
-            address=self.record.address,
+            addresses=[str(address) for address in self.record.addresses],
             started_at=self._started_at,
             now=now(),
             network_ready=self._network_ready,

@@ -33,6 +33,7 @@ def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> B
     namespace, name = record.namespace, record.name
     workload = workload_name(pod)
     kind = "router" if record.gateway else "sidecar"
+    addresses = [str(address) for address in record.addresses]
     return {
         "node": {
             "id": f"{kind}~{record.address}~{name}.{namespace}~{namespace}.svc.{trust_domain}",
@@ -42,7 +43,7 @@ def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> B
                 "NAME": name,
                 "SERVICE_ACCOUNT": spec.get("serviceAccountName") or "default",
                 "WORKLOAD_NAME": workload,
-                "INSTANCE_IPS": record.address,
+                "INSTANCE_IPS": ",".join(addresses),
                 "LABELS": metadata.get("labels") or {},
             },
         },
@@ -51,6 +52,7 @@ def bootstrap(record: PodRecord, pod: Object, run: Path, trust_domain: str) -> B
         "records": str(run / "records.log"),
         "access_log": str(run / "access.log"),
         "source_address": record.address,
+        **({"other_source_address": addresses[1]} if len(addresses) > 1 else {}),
         "upstream_mark": UPSTREAM_MARK,
         "workers": 1,
         "drain_seconds": DRAIN_SECONDS,

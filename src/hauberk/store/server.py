@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from aiohttp import web
 
-from hauberk import fault
+from hauberk import fault, ipv6
 from hauberk.model.kind import Kind, Object
 from hauberk.store import node_authorization, reviews, status
 from hauberk.store.answers import json_answer
@@ -91,7 +91,10 @@ class ApiServer:
         async with Storage.open(database, sealer, sensitive.__contains__) as storage:
             follow_definitions(storage, registry)
             addresses = ServiceAddresses(
-                storage, IPv4Network(service_cidr), frozenset(map(IPv4Address, reserved_addresses))
+                storage,
+                IPv4Network(service_cidr),
+                frozenset(map(IPv4Address, reserved_addresses)),
+                ipv6.SERVICE_NETWORK if ipv6.available() else None,
             )
             issuer = await load_token_issuer(storage)
             roles = RoleAuthorizer(storage)

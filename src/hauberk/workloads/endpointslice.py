@@ -39,14 +39,27 @@ def reconcile(seen: Observed) -> list[Action]:
     if is_deleting(service) or not spec.get("selector") or spec.get("type") == "ExternalName":
         return []
     ours = [s for s in seen.slices if _is_ours(s, service) and not is_deleting(s)]
-    wanted = _wanted(service, seen.pods)
+    families = spec.get("ipFamilies") or ["IPv4"]
+    actions: list[Action] = [Delete("EndpointSlice", s) for s in ours if _family_of(s) not in families]
+    for family in families:
+        actions += _of_family(service, family, seen.pods, [s for s in ours if _family_of(s) == family])
+    return actions
+
+
+def _family_of(endpoint_slice: Object) -> str:
+    return str(endpoint_slice.get("addressType") or "IPv4")
+
+
+def _of_family(service: Object, family: str, pods: list[Object], ours: list[Object]) -> list[Action]:
+    """A service of both versions of IP has slices of each."""
+    wanted = _wanted(service, family, pods)
     actions: list[Action] = []
     if not wanted and not any(not s.get("endpoints") for s in ours):
         wanted = {(): []}  # an empty slice says that the service is known and has nobody behind it
     elif not wanted:
         wanted = {_ports_of(next(s for s in ours if not s.get("endpoints"))): []}
     for ports, endpoints in wanted.items():
-        actions += _place(service, ports, endpoints, [s for s in ours if _ports_of(s) == ports])
+        actions += _place(service, family, ports, endpoints, [s for s in ours if _ports_of(s) == ports])
     actions += [Delete("EndpointSlice", s) for s in ours if _ports_of(s) not in wanted]
     return actions
 
@@ -56,25 +69,31 @@ def _is_ours(endpoint_slice: Object, service: Object) -> bool:
     return labels.get(MANAGER_LABEL) == MANAGER and is_controlled_by(endpoint_slice, service)
 
 
-def _wanted(service: Object, pods: list[Object]) -> dict[Ports, list[Object]]:
+def _wanted(service: Object, family: str, pods: list[Object]) -> dict[Ports, list[Object]]:
     selector = {"matchLabels": service["spec"]["selector"]}
     wanted: dict[Ports, list[Object]] = {}
     for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
-        status = pod.get("status") or {}
-        if not status.get("podIP") or is_terminal(pod):
+        address = _address(pod, family)
+        if address is None or is_terminal(pod):
             continue
         if matches(selector, pod["metadata"].get("labels")):
-            wanted.setdefault(_ports(service, pod), []).append(_endpoint(service, pod))
+            wanted.setdefault(_ports(service, pod), []).append(_endpoint(service, pod, address))
     return wanted
 
 
-def _endpoint(service: Object, pod: Object) -> Object:
+def _address(pod: Object, family: str) -> str | None:
+    status = pod.get("status") or {}
+    told = [status.get("podIP") or "", *(each["ip"] for each in status.get("podIPs") or ())]
+    return next((each for each in told if each and (":" in each) == (family == "IPv6")), None)
+
+
+def _endpoint(service: Object, pod: Object, address: str) -> Object:
     serving = is_ready(pod)
     terminating = is_deleting(pod)
     publish = bool(service["spec"].get("publishNotReadyAddresses"))
     meta = pod["metadata"]
     endpoint: Object = {
-        "addresses": [pod["status"]["podIP"]],
+        "addresses": [address],
         "conditions": {
             "ready": publish or (serving and not terminating),
             "serving": serving,
@@ -125,7 +144,9 @@ def _ports_of(endpoint_slice: Object) -> Ports:
     return tuple(tuple(sorted({"name": "", **p}.items())) for p in ports)
 
 
-def _place(service: Object, ports: Ports, endpoints: list[Object], slices: list[Object]) -> list[Action]:
+def _place(
+    service: Object, family: str, ports: Ports, endpoints: list[Object], slices: list[Object]
+) -> list[Action]:
     waiting = {_identity(endpoint): endpoint for endpoint in endpoints}
     held: list[list[Object]] = []
     for endpoint_slice in slices:
@@ -147,7 +168,7 @@ def _place(service: Object, ports: Ports, endpoints: list[Object], slices: list[
         actions += _changed(service, endpoint_slice, kept)
     taken = {s["metadata"]["name"] for s in slices}
     while fresh or (not endpoints and not slices and not actions):
-        actions.append(Create("EndpointSlice", _slice(service, ports, fresh[:LIMIT], taken)))
+        actions.append(Create("EndpointSlice", _slice(service, family, ports, fresh[:LIMIT], taken)))
         del fresh[:LIMIT]
     return actions
 
@@ -167,9 +188,10 @@ def _identity(endpoint: Object) -> tuple[str, str]:
     return endpoint["addresses"][0], (endpoint.get("targetRef") or {}).get("uid", "")
 
 
-def _slice(service: Object, ports: Ports, endpoints: list[Object], taken: set[str]) -> Object:
+def _slice(service: Object, family: str, ports: Ports, endpoints: list[Object], taken: set[str]) -> Object:
     meta = service["metadata"]
-    seeds = (f"{meta['uid']}/{ports}/{number}" for number in itertools.count())
+    version = "" if family == "IPv4" else f"/{family}"
+    seeds = (f"{meta['uid']}/{ports}/{number}{version}" for number in itertools.count())
     name = next(name for seed in seeds if (name := f"{meta['name']}-{short_hash(seed, 5)}") not in taken)
     taken.add(name)
     return {
@@ -182,7 +204,7 @@ def _slice(service: Object, ports: Ports, endpoints: list[Object], taken: set[st
             "labels": _labels(service),
             "ownerReferences": [owner_reference(service)],
         },
-        "addressType": "IPv4",
+        "addressType": family,
         "endpoints": endpoints,
         "ports": [dict(port) for port in ports],
     }

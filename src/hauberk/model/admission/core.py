@@ -48,9 +48,32 @@ def admit_service(new: Service, old: Service | None) -> Errors:
     yield from _admit_ports(spec)
     if spec.cluster_ip and spec.cluster_ip != "None":
         yield from ip_address(spec.cluster_ip, "spec.clusterIP")
+    yield from _admit_families(spec)
     stored = old.spec.cluster_ip if old is not None and old.spec is not None else None
     if stored and spec.type != "ExternalName" and spec.cluster_ip not in {None, "", stored}:
         yield forbidden("spec.clusterIP", f"cannot be changed from {stored}: make a new service")
+
+
+def _admit_families(spec: ServiceSpec) -> Errors:
+    """At most one address and one family of each version of IP."""
+    for index, address in enumerate(spec.cluster_ips):
+        if address != "None" or len(spec.cluster_ips) > 1:
+            yield from ip_address(address, f"spec.clusterIPs[{index}]")
+    if spec.cluster_ips and spec.cluster_ip and spec.cluster_ips[0] != spec.cluster_ip:
+        yield invalid("spec.clusterIPs[0]", f"expected spec.clusterIP, {spec.cluster_ip}")
+    versions = [":" in address for address in spec.cluster_ips]
+    if len(versions) != len(set(versions)):
+        yield invalid("spec.clusterIPs", "expected at most one IPv4 and one IPv6 address")
+    families = spec.ip_families
+    if len(families) != len(set(families)):
+        yield invalid("spec.ipFamilies", "expected each family once")
+    if spec.ip_family_policy == "SingleStack" and len(families) > 1:
+        yield invalid("spec.ipFamilyPolicy", "SingleStack has one family: take one of spec.ipFamilies away")
+    for index, (family, six) in enumerate(zip(families, versions, strict=False)):
+        if (family == "IPv6") is not six and spec.cluster_ips[index] != "None":
+            yield invalid(
+                f"spec.clusterIPs[{index}]", f"expected an {family} address as spec.ipFamilies says"
+            )
 
 
 def _admit_ports(spec: ServiceSpec) -> Errors:

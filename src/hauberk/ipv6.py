@@ -1,10 +1,11 @@
-"""The IPv6 address that each pod has beside its IPv4 address, on a machine whose kernel has IPv6."""
+"""IPv6 beside IPv4, on a machine whose kernel has it: whether it does, and the addresses of pods and services."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 
 POD_NETWORK = IPv6Network("fd48:6175:6265:726b::/96")
 """Unique local addresses (RFC 4193). The last 32 bits are the pod's IPv4 address, so they need no allocation."""
+SERVICE_NETWORK = IPv6Network("fd48:6175:6265:726b:2::/112")
 
 
 def available() -> bool:
