@@ -158,3 +158,25 @@ async fn the_original_destination_chooses_the_listener() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn a_listener_listens_at_all_of_its_addresses() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free_port();
+    let proxy = Proxy::start("ledger");
+    let mut state = snapshot(port, server.local_addr().unwrap().port());
+    let mut both = tcp_listener(port, Vec::new());
+    let six = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+    both.additional_addresses = vec![six];
+    insert_listener(&mut state, both);
+    proxy.publish(state.clone()).await;
+    through(port, &server).await;
+    let mut caller = TcpStream::connect(six).await.unwrap();
+    let (mut callee, _) = server.accept().await.unwrap();
+    caller.write_all(b"x").await.unwrap();
+    assert_eq!(callee.read_u8().await.unwrap(), b'x');
+    insert_listener(&mut state, tcp_listener(port, Vec::new()));
+    proxy.publish(state).await;
+    through(port, &server).await;
+    assert!(TcpStream::connect(six).await.is_err(), "it is closed");
+}
