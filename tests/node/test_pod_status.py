@@ -59,7 +59,9 @@ def test_who_starts_again() -> None:
 
 
 def build(pod: dict[str, Any], now: str, **options: Any) -> dict[str, Any]:
-    return status(pod, addresses=["10.0.0.1"], started_at="t0", now=now, network_ready=True, init=[], **options)
+    return status(
+        pod, addresses=["10.0.0.1"], started_at="t0", now=now, network_ready=True, init=[], **options
+    )
 
 
 def condition(found: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hauberk import ipv6
 from hauberk.model.kinds import CONFIG_MAP, JOB, NAMESPACE, SERVICE
 from hauberk.store.client import ApiError, Event
 from hauberk.store.http_client import HttpClient
@@ -97,6 +98,58 @@ async def test_services_have_addresses_of_their_own(bank: HttpClient) -> None:
     await bank.delete(SERVICE, "bank", "a")
     again = await bank.create(SERVICE, service("b", clusterIP=address))
     assert again["spec"]["clusterIPs"] == [address]
+
+
+@pytest.mark.skipif(not ipv6.available(), reason="this machine has no IPv6")
+async def test_a_service_has_an_address_of_each_of_its_families(bank: HttpClient) -> None:
+    async def made(name: str, **spec: Any) -> tuple[str, list[str], str]:
+        obj = {"metadata": {"name": name, "namespace": "bank"}, "spec": {"ports": [{"port": 80}], **spec}}
+        found = (await bank.create(SERVICE, obj))["spec"]
+        versions = "".join("6" if ":" in each else "4" for each in found["clusterIPs"] if each != "None")
+        return versions, found["ipFamilies"], found["ipFamilyPolicy"]
+
+    assert await made("one") == ("4", ["IPv4"], "SingleStack")
+    assert await made("six", ipFamilies=["IPv6"]) == ("6", ["IPv6"], "SingleStack")
+    assert await made("prefers", ipFamilyPolicy="PreferDualStack") == (
+        "46",
+        ["IPv4", "IPv6"],
+        "PreferDualStack",
+    )
+    both = ["IPv6", "IPv4"]
+    assert await made("both", ipFamilies=both) == ("64", both, "RequireDualStack")
+    assert await made("none", clusterIP="None", ipFamilies=both) == ("", both, "RequireDualStack")
+    assert await made("asks", clusterIP="fd48:6175:6265:726b:2::7") == ("6", ["IPv6"], "SingleStack")
+    for spec, error in (
+        ({"clusterIP": "fd48:6175:6265:726b:2:0:0:7"}, "already allocated"),
+        ({"clusterIP": "2001:db8::1"}, "valid range"),
+        ({"clusterIPs": ["10.96.200.1", "10.96.200.2"]}, "at most one IPv4"),
+        ({"clusterIP": "10.96.200.1", "ipFamilies": ["IPv6"]}, "expected an address of IPv6"),
+        ({"ipFamilies": ["IPv4", "IPv4"]}, "each family once"),
+        ({"ipFamilies": both, "ipFamilyPolicy": "SingleStack"}, "one family"),
+    ):
+        with pytest.raises(ApiError, match=error):
+            await made("refused", **spec)
+
+
+@pytest.mark.skipif(not ipv6.available(), reason="this machine has no IPv6")
+async def test_the_second_address_of_a_service_comes_and_goes_and_the_first_stays(bank: HttpClient) -> None:
+    obj = {"metadata": {"name": "a", "namespace": "bank"}, "spec": {"ports": [{"port": 80}]}}
+    first = (await bank.create(SERVICE, obj))["spec"]["clusterIP"]
+    wider = {"spec": {"ipFamilyPolicy": "RequireDualStack"}}
+    four, six = (await bank.patch(SERVICE, "bank", "a", wider))["spec"]["clusterIPs"]
+    assert four == first and ":" in six
+    kept = (await bank.patch(SERVICE, "bank", "a", {"spec": {"ports": [{"port": 81}]}}))["spec"]
+    assert kept["clusterIPs"] == [four, six]
+    with pytest.raises(ApiError, match="immutable"):
+        await bank.patch(SERVICE, "bank", "a", {"spec": {"ipFamilies": ["IPv6"], "clusterIPs": None}})
+    narrower = {"spec": {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"], "clusterIPs": [four]}}
+    narrow = (await bank.patch(SERVICE, "bank", "a", narrower))["spec"]
+    assert (narrow["clusterIPs"], narrow["ipFamilies"]) == ([four], ["IPv4"])
+    again = {
+        "metadata": {"name": "b", "namespace": "bank"},
+        "spec": {"ports": [{"port": 80}], "clusterIP": six},
+    }
+    assert (await bank.create(SERVICE, again))["spec"]["clusterIP"] == six, "it was given back"
 
 
 def job(name: str, **spec: Any) -> dict[str, Any]:

@@ -101,6 +101,22 @@ def test_a_headless_service_says_so_and_names_its_hosts() -> None:
     assert slices[0]["endpoints"][0]["hostname"] == "web-0"
 
 
+def test_a_service_of_both_versions_of_ip_has_slices_of_each_and_loses_those_of_what_it_leaves() -> None:
+    pods = [pod(n) for n in range(120)]
+    for number, one in enumerate(pods[:-1]):
+        one["status"]["podIPs"] = [{"ip": one["status"]["podIP"]}, {"ip": f"fd00::{number:x}"}]
+    both = service(ipFamilies=["IPv4", "IPv6"])
+    slices, _ = converge(both, pods, [])
+    sizes = sorted((s["addressType"], len(s["endpoints"])) for s in slices)
+    assert sizes == [("IPv4", 20), ("IPv4", 100), ("IPv6", 19), ("IPv6", 100)]
+    for each in slices:
+        versions = {":" in a for e in each["endpoints"] for a in e["addresses"]}
+        assert versions == {each["addressType"] == "IPv6"}
+    assert converge(both, pods, slices)[1] == []
+    left, _ = converge(service(ipFamilies=["IPv6"]), pods, slices)
+    assert {s["addressType"] for s in left} == {"IPv6"}
+
+
 def test_without_a_selector_slices_are_the_users() -> None:
     assert converge(service(selector=None), [pod(1)], []) == ([], [])
 
