@@ -208,6 +208,15 @@ def test_tls_is_passed_through_by_its_server_name(
         edge.answer(host="else.example", port=port, ca=sealed)
 
 
+def test_a_gateway_is_reached_over_ipv6(edge: Edge, authorities: dict[str, Path]) -> None:
+    (pod,) = json.loads(edge.mesh.said("get", "pods", "-n", "edge", "-o", "json"))["items"]
+    six = Edge(edge.mesh, pod["status"]["podIPs"][1]["ip"])
+    assert ":" in six.address
+    assert six.answer(host="shop.example", port=443, ca=authorities["shop"])[:2] == (200, "v1\n")
+    assert six.answer(host="sealed.example", port=444, ca=authorities["sealed"])[:2] == (200, "sealed\n")
+    assert six.echo(31400) == "hello"
+
+
 def test_tcp_through_istios_gateway(edge: Edge) -> None:
     assert edge.echo(31400) == "hello"
 

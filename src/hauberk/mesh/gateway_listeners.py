@@ -235,11 +235,11 @@ def _addresses(gateway: Configuration, registry: Registry) -> tuple[str, ...]:
     """Of the pods that serve the Gateway, in order."""
     return tuple(
         sorted(
-            one.address
+            address
             for one in registry.workloads.values()
+            for address in one.addresses
             if one.namespace == gateway.namespace
             and one.gateway
-            and one.address
             and one.labels.get(GATEWAY_NAME_LABEL) == gateway.name
         )
     )
