@@ -139,6 +139,16 @@ spec:
     local: {requests: 10, per: 1s, burst: 20}
   - {name: everywhere, global: {domain: bank}}
 """
+PROCESSOR = """
+apiVersion: hauberk.io/v1
+kind: ExternalProcessor
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  service: {service: scan.bank.svc, port: 9001, timeout: 20ms, failureMode: Deny}
+  request: {headers: Skip, body: Buffered}
+  response: {headers: Skip}
+"""
 HTTP_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -350,6 +360,9 @@ def test_right_objects_are_accepted(text: str) -> None:
             '{x-a: "b\\n"}',
             "spec.extensionProviders[3].envoyExtAuthzHttp.includeAdditionalHeadersInCheck[x-a]",
         ),
+        (PROCESSOR, "timeout: 20ms", "timeout: 0s", "spec.service.timeout"),
+        (PROCESSOR, ", body: Buffered", "", "spec.request"),
+        (PROCESSOR, "app: web", "'a b': web", "spec.selector.matchLabels[a b]"),
         (RATE_LIMIT, "name: everywhere", "name: all", "spec.rules[1].name"),
         (RATE_LIMIT, "global: {domain: bank}", "", "spec.rules[1]"),
         (RATE_LIMIT, "local: {", "global: {domain: a}, local: {".replace(", ", "\n    "), "spec.rules[0]"),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::access_log::AccessLog;
 use crate::external_authorization::ExternalAuthorization;
+use crate::external_processor::ExternalProcessor;
 use crate::fault::{Fault, Fraction};
 use crate::jwt::JwtAuthentication;
 use crate::rate_limit::{GlobalRateLimit, LocalRateLimit};
@@ -80,6 +81,7 @@ pub enum HttpFilterKind {
     Jwt(Arc<JwtAuthentication>),
     Rbac(RbacFilter),
     ExternalAuthorization(Arc<ExternalAuthorization>),
+    ExternalProcessor(Arc<ExternalProcessor>),
     LocalRateLimit(Arc<LocalRateLimit>),
     GlobalRateLimit(Arc<GlobalRateLimit>),
     Fault(Fault),

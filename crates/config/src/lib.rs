@@ -12,6 +12,7 @@
 //! | [`rbac`] | permissions and principals |
 //! | [`jwt`] | tokens of end users: providers, their keys, what a request must have |
 //! | [`external_authorization`] | authorizers outside the proxy: who is asked, about what, and what an answer may do |
+//! | [`external_processor`] | a service that sees requests and responses: how much of them |
 //! | [`rate_limit`] | buckets of this proxy, limits that a service knows, and what is counted apart |
 //! | [`cluster`] | clusters: discovery, balancing, limits, outlier detection, upstream HTTP, transport by endpoint |
 //! | [`endpoint`] | localities, endpoints, their health, labels and workload |
@@ -28,6 +29,7 @@ pub mod connection_manager;
 pub mod dns;
 pub mod endpoint;
 pub mod external_authorization;
+pub mod external_processor;
 pub mod fault;
 pub mod jwt;
 pub mod listener;

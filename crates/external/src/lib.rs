@@ -6,6 +6,7 @@
 //! | [`mutation`] | changes of headers that an answer asks for, as far as they are harmless |
 //! | [`authorization`] | `envoy.service.auth.v3.Authorization/Check` |
 //! | [`authorization_http`] | the same question as an HTTP request |
+//! | [`processing`] | `envoy.service.ext_proc.v3.ExternalProcessor/Process` |
 //! | [`rate_limit`] | `envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit` |
 #![forbid(unsafe_code)]
 
@@ -13,4 +14,5 @@ pub mod authorization;
 pub mod authorization_http;
 pub mod grpc;
 pub mod mutation;
+pub mod processing;
 pub mod rate_limit;

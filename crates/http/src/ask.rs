@@ -7,15 +7,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use hauberk_config::external_authorization::GrpcService;
 use hauberk_external::grpc;
 use hauberk_upstream::{Choice, ConnectError, Outcome};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body::Body;
 
-use crate::body::RequestBody;
+use crate::body::{RequestBody, Writer};
+use crate::incoming::Incoming;
 use crate::mirror::addressed;
-use crate::pool::{self, PoolError, Purpose, SendError, Version};
+use crate::pool::{self, Lease, PoolError, Purpose, SendError, Version};
 use crate::worker::Worker;
 
 /// Bytes of an answer's body; one that has more is none.
@@ -70,24 +72,13 @@ pub async fn http(
 /// There is no whole answer in time, or its status is not OK.
 pub async fn grpc(
     worker: &Rc<Worker>,
-    service: &hauberk_config::external_authorization::GrpcService,
+    service: &GrpcService,
     method: &'static str,
     message: Bytes,
     traceparent: Option<HeaderValue>,
 ) -> Result<Bytes, Unanswered> {
-    let mut question = Request::new(message);
-    *question.method_mut() = Method::POST;
-    *question.uri_mut() = Uri::from_static(method);
+    let mut question = grpc_head(service, method, traceparent).map(|()| message);
     let headers = question.headers_mut();
-    if let Ok(host) = HeaderValue::from_str(&service.authority) {
-        headers.insert(header::HOST, host);
-    }
-    let grpc_type = HeaderValue::from_static("application/grpc");
-    headers.insert(header::CONTENT_TYPE, grpc_type);
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    if let Some(context) = traceparent {
-        headers.insert(crate::headers::TRACEPARENT, context);
-    }
     if let Some(timeout) = service.timeout {
         let milliseconds = timeout.as_millis().clamp(1, 99_999_999);
         if let Ok(value) = HeaderValue::from_str(&format!("{milliseconds}m")) {
@@ -196,4 +187,144 @@ where
         }
     }
     Ok((gathered.freeze(), trailers))
+}
+
+/// A gRPC stream of questions and answers in turn.
+pub struct Conversation {
+    questions: Writer,
+    answers: Incoming,
+    /// Bytes that are no whole message yet.
+    received: BytesMut,
+    /// Held while the stream lasts.
+    _lease: Lease,
+    patience: Duration,
+}
+
+impl Conversation {
+    /// Opens a stream with its first question. `patience` is for each answer, and for the opening.
+    ///
+    /// # Errors
+    /// The service cannot be reached, or does not answer in time.
+    pub async fn open(
+        worker: &Rc<Worker>,
+        service: &GrpcService,
+        method: &'static str,
+        first: Bytes,
+        traceparent: Option<HeaderValue>,
+        patience: Duration,
+    ) -> Result<(Self, Bytes), Unanswered> {
+        let opening = async {
+            let cluster = worker.cluster(&service.cluster);
+            let cluster = cluster.ok_or(Unanswered::NoCluster)?;
+            for attempt in 0..ATTEMPTS {
+                let host = cluster.choose(Choice::default(), &|_| false);
+                let host = host.ok_or(Unanswered::NoHost)?;
+                let origin = worker.origin(&cluster, None);
+                let purpose = Purpose {
+                    downstream: Version::Http2,
+                    authority: None,
+                    priority: Default::default(),
+                    fresh: attempt > 0,
+                };
+                let mut lease = match pool::lease(&cluster, &host, origin, purpose).await {
+                    Ok(lease) => lease,
+                    Err(PoolError::Overflow) => return Err(Unanswered::Overflow),
+                    Err(PoolError::Connect(error)) => {
+                        cluster.judge(&host, error.outcome());
+                        return Err(Unanswered::Connect(error));
+                    }
+                };
+                cluster.judge(&host, Outcome::Connected);
+                let (questions, body) = RequestBody::written();
+                questions.write(first.clone());
+                let head = grpc_head(service, method, traceparent.clone());
+                let request = addressed(head.map(|()| body), lease.version(), host.address);
+                let response = match lease.send(request).await {
+                    Ok(response) => response,
+                    Err(SendError::Unsent) => continue,
+                    Err(error) => {
+                        cluster.judge(&host, Outcome::Failed);
+                        return Err(Unanswered::Broken(error.to_string()));
+                    }
+                };
+                let status = response.status();
+                cluster.judge(&host, Outcome::Answered(status.as_u16()));
+                if status != http::StatusCode::OK {
+                    return Err(Unanswered::Broken(format!("it answered {status}")));
+                }
+                let mut conversation = Self {
+                    questions,
+                    answers: response.into_body(),
+                    received: BytesMut::new(),
+                    _lease: lease,
+                    patience,
+                };
+                let answer = conversation.hear().await?;
+                return Ok((conversation, answer));
+            }
+            Err(Unanswered::Broken(
+                "its connections end before they are used".into(),
+            ))
+        };
+        limited(opening, Some(patience)).await
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub async fn ask(&mut self, question: Bytes) -> Result<Bytes, Unanswered> {
+        if !self.questions.write(question) {
+            return Err(Unanswered::Broken("it does not take questions".into()));
+        }
+        let patience = self.patience;
+        limited(self.hear(), Some(patience)).await
+    }
+
+    async fn hear(&mut self) -> Result<Bytes, Unanswered> {
+        loop {
+            if self.received.len() > MOST_ANSWER * 2 {
+                return Err(Unanswered::Broken("its answer is too long".into()));
+            }
+            let mut received = self.received.split().freeze();
+            let next = grpc::next(&mut received).map_err(Unanswered::Broken)?;
+            self.received = BytesMut::from(received.as_ref());
+            if let Some(message) = next {
+                return Ok(message);
+            }
+            let frame =
+                std::future::poll_fn(|context| Pin::new(&mut self.answers).poll_frame(context));
+            match frame.await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.received.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => return Err(Unanswered::Broken(error.to_string())),
+                None => return Err(Unanswered::Broken("it ended the stream".into())),
+            }
+        }
+    }
+}
+
+/// The head of a gRPC call.
+fn grpc_head(
+    service: &GrpcService,
+    method: &'static str,
+    traceparent: Option<HeaderValue>,
+) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = Method::POST;
+    *head.uri_mut() = Uri::from_static(method);
+    let headers = head.headers_mut();
+    if let Ok(host) = HeaderValue::from_str(&service.authority) {
+        headers.insert(header::HOST, host);
+    }
+    let grpc_type = HeaderValue::from_static("application/grpc");
+    headers.insert(header::CONTENT_TYPE, grpc_type);
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Some(context) = traceparent {
+        headers.insert(crate::headers::TRACEPARENT, context);
+    }
+    head
 }

@@ -187,6 +187,16 @@ impl Early {
         self.bytes
     }
 
+    /// Other bytes in the place of all that was read; trailers stay.
+    pub fn replace(&mut self, bytes: Bytes) {
+        self.pieces
+            .retain(|piece| matches!(piece, Piece::Trailers(_)));
+        self.bytes = bytes.len();
+        if !bytes.is_empty() {
+            self.pieces.insert(0, Piece::Data(bytes));
+        }
+    }
+
     /// The first bytes, `most` of them.
     pub fn first(&self, most: usize) -> Bytes {
         let mut all = self.pieces.iter().filter_map(|piece| match piece {
@@ -206,10 +216,33 @@ impl Early {
     }
 }
 
+/// Writes a body of the proxy's own.
+pub struct Writer(mpsc::Sender<Option<Piece>>);
+
+impl Writer {
+    /// Whether there was room: the other side takes what it is sent.
+    pub fn write(&self, bytes: Bytes) -> bool {
+        self.0.try_send(Some(Piece::Data(bytes))).is_ok()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // One that has no room is broken off.
+        self.0.try_send(None).ok();
+    }
+}
+
 /// What goes to an endpoint.
 pub struct RequestBody(Kind);
 
 impl RequestBody {
+    /// A body that is written piece by piece, until its end or until the writer is gone, which breaks it.
+    pub fn written() -> (Writer, Self) {
+        let (sender, pieces) = mpsc::channel(MOST_BEHIND);
+        (Writer(sender), Self(Kind::Copy(pieces)))
+    }
+
     /// A body that the proxy has whole.
     pub fn full(bytes: Bytes) -> Self {
         if bytes.is_empty() {
@@ -351,6 +384,8 @@ pub struct ResponseBody {
     lease: Option<Lease>,
     limits: Option<Pin<Box<Limits>>>,
     patience: Option<Rc<Patience>>,
+    /// Behind a body that is held.
+    trailers: Option<HeaderMap>,
 }
 
 enum Content {
@@ -380,12 +415,46 @@ impl ResponseBody {
             lease: None,
             limits: None,
             patience: None,
+            trailers: None,
         }
     }
 
-    /// Other bytes than were meant first, of an answer of our own.
+    /// Other bytes than were meant first.
     pub fn replace(&mut self, bytes: Bytes) {
+        if let Some(call) = &mut self.call {
+            call.bytes_out = 0;
+        }
         self.content = Content::Full(Some(bytes).filter(|bytes| !bytes.is_empty()));
+    }
+
+    /// Reads all of it, `most` bytes of data at most, and holds it. `None`: there is more.
+    ///
+    /// # Errors
+    /// The endpoint broke off, or took too long.
+    pub async fn gather(&mut self, most: usize) -> Result<Option<Bytes>, BodyError> {
+        let mut gathered = bytes::BytesMut::new();
+        while !self.is_end_stream() {
+            let frame = std::future::poll_fn(|context| {
+                self.poll_upload(context);
+                Pin::new(&mut *self).poll_frame(context)
+            });
+            let Some(frame) = frame.await else {
+                break;
+            };
+            match frame?.into_data() {
+                Ok(data) if gathered.len() + data.len() > most => return Ok(None),
+                Ok(data) => gathered.extend_from_slice(&data),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
+            }
+        }
+        let all = gathered.freeze();
+        self.replace(all.clone());
+        Ok(Some(all))
+    }
+
+    /// The call whose accounts this body carries, for another answer in its place.
+    pub fn take_call(&mut self) -> Option<Box<Call>> {
+        self.call.take()
     }
 
     /// Tells `patience` of each frame that is handed out and of the next that is asked for.
@@ -407,6 +476,7 @@ impl ResponseBody {
             lease: Some(lease),
             limits: None,
             patience: None,
+            trailers: None,
         };
         if ended {
             body.finish();
@@ -444,6 +514,7 @@ impl ResponseBody {
             lease: None,
             limits: None,
             patience: None,
+            trailers: None,
         }
     }
 
@@ -547,7 +618,11 @@ impl Body for ResponseBody {
                 if let Some(patience) = &this.patience {
                     patience.begin(Instant::now() + patience::LONGEST);
                 }
-                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+                let frame = match bytes {
+                    Some(bytes) => Some(Frame::data(bytes)),
+                    None => this.trailers.take().map(Frame::trailers),
+                };
+                return Poll::Ready(frame.map(Ok));
             }
             Content::Upstream(incoming) => incoming,
             Content::Tunnel(_) => return Poll::Ready(None),
@@ -601,7 +676,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Full(bytes) => bytes.is_none(),
+            Content::Full(bytes) => bytes.is_none() && self.trailers.is_none(),
             Content::Upstream(incoming) => incoming.is_end_stream(),
             Content::Tunnel(_) => true,
         }

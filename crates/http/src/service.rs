@@ -121,7 +121,7 @@ pub async fn handle(
         }
         (Ok(call), _, _) => finish(reply(call, 404, Flag::NoRoute, ""), config, None, &request),
     };
-    after.answer(response)
+    after.answer(response).await
 }
 
 /// The same place, but over TLS.

@@ -119,6 +119,15 @@ pub struct LimitKey {
     pub outcome: &'static str,
 }
 
+/// Questions to a processor outside the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProcessorKey {
+    /// `NAMESPACE/NAME`.
+    pub processor: Arc<str>,
+    /// `answered` or `unanswered`.
+    pub outcome: &'static str,
+}
+
 /// Questions to an authorizer outside the proxy, by what came of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AuthorizerKey {
@@ -208,6 +217,7 @@ pub struct Snapshot {
     dry_runs: HashMap<DryRunKey, u64>,
     asked: HashMap<AuthorizerKey, u64>,
     limited: HashMap<LimitKey, u64>,
+    processed: HashMap<ProcessorKey, u64>,
     overflow: u64,
 }
 
@@ -285,6 +295,12 @@ impl Metrics {
         *values.dry_runs.entry(key).or_default() += 1;
     }
 
+    pub fn processed(&self, key: ProcessorKey) {
+        // Their number is that of configured processors.
+        let mut values = self.values.borrow_mut();
+        *values.processed.entry(key).or_default() += 1;
+    }
+
     pub fn limited(&self, key: LimitKey) {
         // Their number is that of configured limits.
         *self.values.borrow_mut().limited.entry(key).or_default() += 1;
@@ -334,6 +350,9 @@ impl Snapshot {
         }
         for (key, count) in &other.audited {
             *self.audited.entry(key.clone()).or_default() += count;
+        }
+        for (key, count) in &other.processed {
+            *self.processed.entry(key.clone()).or_default() += count;
         }
         for (key, count) in &other.limited {
             *self.limited.entry(key.clone()).or_default() += count;
@@ -445,6 +464,19 @@ impl Snapshot {
             labels.push(',');
             label(&mut labels, "source_principal", &key.source_principal);
             line(out, "hauberk_dry_run_total", &labels, *count as f64);
+        }
+        header(
+            out,
+            "hauberk_external_processing_total",
+            "counter",
+            "Questions to processors outside the proxy: answered, or unanswered.",
+        );
+        for (key, count) in &self.processed {
+            let mut labels = String::new();
+            label(&mut labels, "processor", &key.processor);
+            let _ = write!(labels, ",outcome=\"{}\"", key.outcome);
+            let name = "hauberk_external_processing_total";
+            line(out, name, &labels, *count as f64);
         }
         header(
             out,

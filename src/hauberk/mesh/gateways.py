@@ -15,6 +15,7 @@ from hauberk.mesh.addresses import everywhere
 from hauberk.mesh.authorization import Authorization
 from hauberk.mesh.clusters import BLACK_HOLE
 from hauberk.mesh.destination_rules import DestinationRule
+from hauberk.mesh.external_processors import ExternalProcessors
 from hauberk.mesh.gateway_api import pods_namespace
 from hauberk.mesh.gateway_tls import (
     PLAIN_MODES,
@@ -124,6 +125,7 @@ class GatewayInputs:
     credentials: Credentials = field(default_factory=dict)
     """The Secrets that the gateway's servers name."""
     rate_limits: RateLimits = field(default_factory=RateLimits)
+    processors: ExternalProcessors = field(default_factory=ExternalProcessors)
 
 
 def selected(gateways: Iterable[Configuration], proxy: Proxy) -> Iterator[Configuration]:
@@ -388,6 +390,7 @@ def _manager(
             *http_filters(inputs.issuers),
             *inputs.authorization.http_filters(),
             *inputs.rate_limits.http_filters(),
+            *inputs.processors.http_filters(),
             filters.fault(),
             *([filters.cors()] if cors else []),
         ],

@@ -14,6 +14,7 @@ from hauberk.mesh import filters, tls
 from hauberk.mesh.addresses import everywhere
 from hauberk.mesh.authorization import Authorization
 from hauberk.mesh.clusters import INBOUND_PASSTHROUGH, inbound_cluster, inbound_name
+from hauberk.mesh.external_processors import ExternalProcessors
 from hauberk.mesh.listeners import detect, metadata
 from hauberk.mesh.peer_authentication import Mode, PeerAuthentication
 from hauberk.mesh.protocol import Protocol, select_protocol
@@ -48,6 +49,7 @@ class Inbound:
     """Whose tokens it accepts."""
     observation: Observation
     rate_limits: RateLimits = field(default_factory=RateLimits)
+    processors: ExternalProcessors = field(default_factory=ExternalProcessors)
 
 
 def services_of(namespace: str, labels: Labels, services: Iterable[Service]) -> list[Service]:
@@ -128,6 +130,7 @@ class _Port:
         self._issuers = inbound.issuers
         self._observation = inbound.observation
         self._rate_limits = inbound.rate_limits
+        self._processors = inbound.processors
         self._mesh = mesh
         self._cluster = inbound_name(port.number) if port else INBOUND_PASSTHROUGH
         self._name = str(self._number) if port else "default"
@@ -208,6 +211,7 @@ class _Port:
                 *http_filters(self._issuers),
                 *self._authorization.http_filters(),
                 *self._rate_limits.http_filters(),
+                *self._processors.http_filters(),
             ],
             observation=self._observation,
             inbound=True,

@@ -30,6 +30,7 @@ WATCHED: tuple[Kind, ...] = (
     kinds.TELEMETRY,
     kinds.MESH_CONFIG,
     kinds.RATE_LIMIT,
+    kinds.EXTERNAL_PROCESSOR,
     kinds.GATEWAY_CLASS,
     kinds.GATEWAY,
     kinds.HTTP_ROUTE,

@@ -59,7 +59,7 @@ def mesh_config(registry: Registry) -> MeshConfig:
     providers: dict[str, Provider] = {ENVOY: FileLog()}
     authorizers: dict[str, Authorizer] = {}
     hosts: set[str] = set()
-    for one in registry.of_kind(HAUBERK, "RateLimit"):
+    for one in (*registry.of_kind(HAUBERK, "RateLimit"), *registry.of_kind(HAUBERK, "ExternalProcessor")):
         service = one.spec.get("service")
         if service and (found_port := service_port(service, registry)):
             hosts.add(found_port[0])

@@ -85,6 +85,7 @@ CONFIGURATION_KINDS = frozenset(
         (TELEMETRY, "Telemetry"),
         (HAUBERK, "MeshConfig"),
         (HAUBERK, "RateLimit"),
+        (HAUBERK, "ExternalProcessor"),
         (GATEWAY_API, "GatewayClass"),
         (GATEWAY_API, "Gateway"),
         (GATEWAY_API, "HTTPRoute"),

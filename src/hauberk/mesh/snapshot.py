@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from hauberk.mesh.authorization import Authorization, authorize, select_authorization_policies
 from hauberk.mesh.clusters import black_hole_cluster
 from hauberk.mesh.destination_rules import DestinationRule, merge_rules
+from hauberk.mesh.external_processors import ExternalProcessors, select_external_processors
 from hauberk.mesh.gateway_status import Status
 from hauberk.mesh.gateways import GatewayInputs, credentials_of, gateway_resources
 from hauberk.mesh.inbound import Inbound, inbound_clusters, inbound_listener, inbound_ports, services_of
@@ -147,6 +148,7 @@ class Snapshot:
         self._scopes = ScopeIndex(registry, self._routing)
         self._peer_authentications = registry.of_kind(SECURITY, "PeerAuthentication")
         self._authorization_policies = registry.of_kind(SECURITY, "AuthorizationPolicy")
+        self._all_processors = registry.of_kind(HAUBERK, "ExternalProcessor")
         self._all_rate_limits = registry.of_kind(HAUBERK, "RateLimit")
         self._authorizers = mesh_config(registry).authorizers
         self._request_authentications = registry.of_kind(SECURITY, "RequestAuthentication")
@@ -327,6 +329,7 @@ class Snapshot:
             observation=self._scopes.telemetry_of(proxy).server,
             issuers=self._issuers(proxy),
             rate_limits=self._rate_limits(proxy),
+            processors=self._processors(proxy),
         )
 
     def _gateway(self, proxy: Proxy) -> GatewayInputs:
@@ -348,6 +351,7 @@ class Snapshot:
             issuers=self._issuers(proxy),
             credentials=credentials_of(self._routing.gateways, proxy, self.registry),
             rate_limits=self._rate_limits(proxy),
+            processors=self._processors(proxy),
         )
 
     def _rules_of(self, virtuals: Iterable[Configuration], proxy: Proxy) -> dict[str, DestinationRule]:
@@ -373,6 +377,11 @@ class Snapshot:
 
     def _rate_limits(self, proxy: Proxy) -> RateLimits:
         return select_rate_limits(self._all_rate_limits, proxy.namespace, proxy.labels, self.registry.mesh)
+
+    def _processors(self, proxy: Proxy) -> ExternalProcessors:
+        return select_external_processors(
+            self._all_processors, proxy.namespace, proxy.labels, self.registry.mesh
+        )
 
     def _issuers(self, proxy: Proxy) -> tuple[Issuer, ...]:
         return select_issuers(

@@ -15,6 +15,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 
 from hauberk.mesh.client_tls import NO_CREDENTIALS
 from hauberk.mesh.destination_rules import client_labels, locality_settings, merge_rules
+from hauberk.mesh.external_processors import ExternalProcessors
 from hauberk.mesh.gateways import check_servers
 from hauberk.mesh.locality import Caller, Locality, groups, priority_labels
 from hauberk.mesh.mesh_config import service_port
@@ -126,6 +127,11 @@ def _rate_limit(limit: Configuration, mesh: Mesh) -> None:
     RateLimits((limit,)).http_filters()
 
 
+def _external_processor(processor: Configuration, mesh: Mesh) -> None:
+    service_port(processor.spec.get("service"), Registry(mesh))
+    ExternalProcessors((processor,)).http_filters()
+
+
 def _sidecar(sidecar: Configuration, _mesh: Mesh) -> None:
     dict((sidecar.spec.get("workloadSelector") or {}).get("labels") or {})
     for listener in sidecar.spec.get("egress") or ():
@@ -153,4 +159,5 @@ _CHECKS: dict[tuple[str, str], Callable[[Configuration, Mesh], None]] = {
     (NETWORKING, "Sidecar"): _sidecar,
     (NETWORKING, "ServiceEntry"): check_hosts,
     (HAUBERK, "RateLimit"): _rate_limit,
+    (HAUBERK, "ExternalProcessor"): _external_processor,
 }

@@ -3,6 +3,7 @@
 
 mod cors;
 mod external_authorization;
+mod external_processor;
 mod fault;
 mod jwt;
 mod rate_limit;
@@ -13,6 +14,7 @@ pub use fault::http_status_of_grpc;
 use std::sync::Arc;
 
 use hauberk_config::connection_manager::{HttpFilter, HttpFilterKind};
+use hauberk_config::external_processor::ExternalProcessor;
 use hauberk_config::fault::Fault;
 use hauberk_config::route::FilterOverride;
 use hauberk_jwt::Authenticator;
@@ -48,6 +50,7 @@ enum Kind {
     Jwt(Authenticator),
     Rbac(Access),
     ExternalAuthorization(Authorizer),
+    ExternalProcessor(Arc<ExternalProcessor>),
     LocalRateLimit(Arc<rate_limit::Local>),
     GlobalRateLimit(Arc<rate_limit::Global>),
     Fault(Fault),
@@ -62,6 +65,9 @@ impl Filters {
                 HttpFilterKind::Rbac(rbac) => Kind::Rbac(Access::new(rbac)),
                 HttpFilterKind::ExternalAuthorization(config) => {
                     Kind::ExternalAuthorization(Authorizer::new(config))
+                }
+                HttpFilterKind::ExternalProcessor(config) => {
+                    Kind::ExternalProcessor(Arc::clone(config))
                 }
                 HttpFilterKind::LocalRateLimit(config) => {
                     Kind::LocalRateLimit(limits.local(config))
@@ -109,6 +115,9 @@ impl Filters {
                 (Kind::ExternalAuthorization(authorizer), _) => {
                     // Rare and large: it does not make every call's state larger.
                     Box::pin(authorizer.request(call, request, after)).await?
+                }
+                (Kind::ExternalProcessor(config), _) => {
+                    Box::pin(external_processor::request(call, config, request, after)).await?
                 }
                 (Kind::LocalRateLimit(limit), _) => limit.request(call, request, after)?,
                 (Kind::GlobalRateLimit(limit), _) => limit.request(call, request, after)?,
@@ -167,6 +176,11 @@ impl Filters {
                         request,
                     ));
                 }
+                (Kind::ExternalProcessor(_), _) => {
+                    hear(Judged::Note(
+                        "a processor sees it, and may change or answer it",
+                    ));
+                }
                 (Kind::LocalRateLimit(_) | Kind::GlobalRateLimit(_), _) => {
                     hear(Judged::Note("a rate limit counts it"));
                 }
@@ -188,13 +202,17 @@ enum Afterward {
     Cors(cors::Allowed),
     Headers(Mutations),
     Standing(rate_limit::Standing),
+    Processing(Box<external_processor::Processing>),
 }
 
 impl Afterwards {
-    pub fn answer(self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    pub async fn answer(self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
         for one in self.0.into_iter().rev() {
             match one {
                 Afterward::Cors(allowed) => allowed.write(response.headers_mut()),
+                Afterward::Processing(processing) => {
+                    response = Box::pin(processing.response(response)).await;
+                }
                 Afterward::Standing(standing) => standing.write(response.headers_mut()),
                 Afterward::Headers(changes) => changes.apply(response.headers_mut()),
             }

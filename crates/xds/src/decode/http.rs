@@ -16,12 +16,14 @@ use super::external_authorization::Selections;
 use super::tracing::tracing;
 use super::value::{limit, limit_or, number, on};
 use super::{
-    At, Decoded, external_authorization, jwt, kind, rate_limit, rbac, required, route, unpack,
+    At, Decoded, external_authorization, external_processor, jwt, kind, rate_limit, rbac, required,
+    route, unpack,
 };
 use crate::fields;
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const EXTERNAL_AUTHORIZATION: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+const EXTERNAL_PROCESSOR: &str = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor";
 const LOCAL_RATE_LIMIT: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
 const RATE_LIMIT: &str = "envoy.extensions.filters.http.ratelimit.v3.RateLimit";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
@@ -203,6 +205,9 @@ fn http_filter(
             let found = external_authorization::http_filter(&told, selections)?;
             HttpFilterKind::ExternalAuthorization(Arc::new(found))
         }
+        EXTERNAL_PROCESSOR => HttpFilterKind::ExternalProcessor(Arc::new(
+            external_processor::external_processor(&unpack(any, EXTERNAL_PROCESSOR)?)?,
+        )),
         LOCAL_RATE_LIMIT => HttpFilterKind::LocalRateLimit(Arc::new(rate_limit::local(&unpack(
             any,
             LOCAL_RATE_LIMIT,
@@ -221,7 +226,7 @@ fn http_filter(
         _ if fields::passed_over(any).is_some() => return Ok(None),
         other => {
             return Err(format!(
-                "expected jwt_authn, rbac, ext_authz, local_ratelimit, ratelimit, fault, cors or router, \
+                "expected jwt_authn, rbac, ext_authz, ext_proc, local_ratelimit, ratelimit, fault, cors or router, \
                   found {other:?}"
             ));
         }

@@ -5,6 +5,7 @@ mod access_log;
 mod cluster;
 mod endpoint;
 mod external_authorization;
+mod external_processor;
 mod http;
 mod jwt;
 mod listener;

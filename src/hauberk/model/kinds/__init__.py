@@ -23,7 +23,7 @@ from hauberk.model.kinds.gateway_api import (
     TCP_ROUTE,
     TLS_ROUTE,
 )
-from hauberk.model.kinds.hauberk import MESH_CONFIG, RATE_LIMIT
+from hauberk.model.kinds.hauberk import EXTERNAL_PROCESSOR, MESH_CONFIG, RATE_LIMIT
 from hauberk.model.kinds.infrastructure import (
     CERTIFICATE_SIGNING_REQUEST,
     CLUSTER_ROLE,
@@ -111,6 +111,7 @@ __all__ = [
     "DESTINATION_RULE",
     "ENDPOINT_SLICE",
     "EVENT",
+    "EXTERNAL_PROCESSOR",
     "GATEWAY",
     "GATEWAY_CLASS",
     "GRPC_ROUTE",
