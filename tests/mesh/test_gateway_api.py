@@ -1,14 +1,20 @@
 """Gateway API: routes in the words of VirtualServices, what their status says, and how proxies follow them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from envoy.config.cluster.v3 import cluster_pb2
+from google.protobuf import any_pb2
 from mesh_testing.backends import free_port, front
-from mesh_testing.objects import configuration, pod, service
+from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from mesh_testing.running import StartProxy
 
-from hauberk.mesh.gateway_api import convert
-from hauberk.mesh.registry import Registry
+from hauberk.mesh.gateway_api import _cors, convert
+from hauberk.mesh.proxy import Proxy, ProxyKind
+from hauberk.mesh.registry import Labels, Registry
+from hauberk.mesh.serialization import CLUSTER
 from hauberk.mesh.snapshot import Snapshot
 
 GROUP = "gateway.networking.k8s.io"
@@ -142,6 +148,62 @@ def test_listeners_that_cannot_be_served_say_why() -> None:
         "tls",
     }
     assert by_type(status["conditions"])["Accepted"] == "True ListenersNotValid"
+
+
+def test_parameters_of_an_implementation_are_refused() -> None:
+    facts = gateway(80)
+    facts["spec"]["infrastructure"] = {"parametersRef": {"group": "", "kind": "ConfigMap", "name": "x"}}
+    status = told(Registry().update([facts, gateway_pod()]))
+    assert by_type(status["conditions"])["Accepted"] == "False InvalidParameters"
+    assert by_type(status["listeners"][0]["conditions"])["Programmed"] == "False Invalid"
+
+
+def clusters(registry: Registry) -> dict[str, str]:
+    """The discovery type of each cluster that a gateway's proxy is sent."""
+    edge = Proxy(
+        ProxyKind.ROUTER,
+        "default",
+        "edge-1",
+        "10.66.0.9",
+        Labels.of({"gateway.networking.k8s.io/gateway-name": "edge"}),
+        "default",
+    )
+    found = {}
+    for one in Snapshot(registry).resources(edge).of(CLUSTER).values():
+        cluster = cluster_pb2.Cluster.FromString(any_pb2.Any.FromString(one.any).value)
+        found[cluster.name] = cluster_pb2.Cluster.DiscoveryType.Name(cluster.type)
+    return found
+
+
+def test_a_gateway_balances_over_the_pods_of_a_headless_service() -> None:
+    """Its callers meant the gateway's own address, which leads to no pod."""
+    rules = [{"backendRefs": [{"name": "web", "port": 80}]}]
+    facts = [
+        gateway(80),
+        gateway_pod(),
+        service("web", http=80),
+        route(rules),
+        pod("web-1", "10.66.0.2", app="web"),
+    ]
+    found = clusters(Registry().update([*facts, endpoint_slice("web", ["10.66.0.2"], http=80)]))
+    assert found["outbound|80||web.default.svc.cluster.local"] == "EDS"
+
+
+@pytest.mark.parametrize(
+    ("origin", "fits", "strange"),
+    [
+        ("https://a.example", ["https://a.example"], ["https://b.example", "https://aXexample"]),
+        ("https://*.a.example", ["https://b.c.a.example"], ["https://a.example", "https://b.aXexample"]),
+        ("*", ["https://anybody"], []),
+    ],
+)
+def test_an_origin_is_matched_as_the_gateway_api_says(
+    origin: str, fits: list[str], strange: list[str]
+) -> None:
+    (told,) = _cors({"allowOrigins": [origin]})["allowOrigins"]
+    pattern = told.get("regex") or re.escape(told["exact"])
+    assert all(re.fullmatch(pattern, one) for one in fits)
+    assert not any(re.fullmatch(pattern, one) for one in strange)
 
 
 def test_a_gateway_of_another_controller_is_left_to_it() -> None:

@@ -30,6 +30,7 @@ _KINDS = {
     "TLS": ("TLSRoute",),
     "TCP": ("TCPRoute",),
 }
+_PARAMETERS = "spec.infrastructure.parametersRef: there are no parameters here: remove it"
 _SHARING = frozenset({"HTTPS", "TLS"})
 """Protocols that can share a port: the server name tells their connections apart."""
 
@@ -160,9 +161,8 @@ def _accepted(gateway: Configuration, told: Spec) -> Condition:
     if ((gateway.spec.get("tls") or {}).get("frontend")) and protocol == "HTTPS":
         message = "spec.tls.frontend: callers' certificates are not checked here: remove it"
         return Condition("Accepted", False, "UnsupportedValue", message)
-    if protocol == "TLS" and _terminates(told):
-        message = "tls.mode: expected Passthrough for a listener of protocol TLS, found Terminate"
-        return Condition("Accepted", False, "UnsupportedValue", message)
+    if has_parameters(gateway):
+        return Condition("Accepted", False, "UnsupportedValue", _PARAMETERS)
     return Condition("Accepted", True, "Accepted", "the listener is served")
 
 
@@ -202,7 +202,7 @@ def _terminates(told: Spec) -> bool:
 def _certificate(gateway: Configuration, told: Spec, registry: Registry) -> tuple[Key | None, Condition]:
     """The Secret of a listener that ends TLS, or what is wrong with the reference."""
     resolved = Condition("ResolvedRefs", True, "ResolvedRefs", "all references are resolved")
-    if told.get("protocol") != "HTTPS" or not _terminates(told):
+    if told.get("protocol") not in _SHARING or not _terminates(told):
         return None, resolved
     references: list[Spec] = (told.get("tls") or {}).get("certificateRefs") or []
     if len(references) != 1:
@@ -245,7 +245,14 @@ def _addresses(gateway: Configuration, registry: Registry) -> tuple[str, ...]:
     )
 
 
+def has_parameters(gateway: Configuration) -> bool:
+    """Whether it asks for parameters of an implementation, which there are none of here."""
+    return bool((gateway.spec.get("infrastructure") or {}).get("parametersRef"))
+
+
 def _gateway_accepted(checked: CheckedGateway, served: Sequence[Listener]) -> Condition:
+    if has_parameters(checked.gateway):
+        return Condition("Accepted", False, "InvalidParameters", _PARAMETERS)
     if served and len(served) == len(checked.listeners):
         return Condition("Accepted", True, "Accepted", "all listeners are valid")
     bad = ", ".join(one.name for one in checked.listeners if not one.served)

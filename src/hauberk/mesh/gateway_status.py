@@ -14,6 +14,50 @@ CONTROLLER = "hauberk.io/gateway-controller"
 LARGEST_LIST = 32
 """The most parents that a route's status holds, and half of the addresses of a Gateway's."""
 
+SUPPORTED_FEATURES = frozenset(
+    {
+        "GRPCRoute",
+        "GRPCRouteNamedRouteRule",
+        "Gateway",
+        "GatewayAddressEmpty",
+        "GatewayHTTPListenerIsolation",
+        "GatewayInfrastructure",
+        "GatewayPort8080",
+        "HTTPRoute",
+        "HTTPRoute303RedirectStatusCode",
+        "HTTPRoute307RedirectStatusCode",
+        "HTTPRoute308RedirectStatusCode",
+        "HTTPRouteBackendProtocolH2C",
+        "HTTPRouteBackendProtocolWebSocket",
+        "HTTPRouteBackendRequestHeaderModification",
+        "HTTPRouteBackendTimeout",
+        "HTTPRouteDestinationPortMatching",
+        "HTTPRouteHostRewrite",
+        "HTTPRouteMethodMatching",
+        "HTTPRouteNamedRouteRule",
+        "HTTPRouteParentRefPort",
+        "HTTPRoutePathRedirect",
+        "HTTPRoutePathRewrite",
+        "HTTPRoutePortRedirect",
+        "HTTPRouteQueryParamMatching",
+        "HTTPRouteRequestMirror",
+        "HTTPRouteRequestMultipleMirrors",
+        "HTTPRouteRequestPercentageMirror",
+        "HTTPRouteRequestTimeout",
+        "HTTPRouteResponseHeaderModification",
+        "HTTPRouteRetry",
+        "HTTPRouteRetryBackendTimeout",
+        "HTTPRouteRetryConnectionError",
+        "HTTPRouteSchemeRedirect",
+        "ReferenceGrant",
+        "TCPRoute",
+        "TLSRoute",
+        "TLSRouteModeMixed",
+        "TLSRouteModeTerminate",
+    }
+)
+"""What the suite of the Gateway API is run for (`GatewayClass.status.supportedFeatures`; docs/conformance.md)."""
+
 Spec = Mapping[str, Any]
 
 
@@ -123,7 +167,11 @@ class GatewayClassStatus:
         """The `status` of the class that had the status `before`; `now` is RFC 3339."""
         accepted = Condition("Accepted", True, "Accepted", "Gateways of this class are served")
         known = before.get("conditions") or ()
-        return {**before, "conditions": _conditions([accepted], known, self.generation, now, keep=True)}
+        return {
+            **before,
+            "conditions": _conditions([accepted], known, self.generation, now, keep=True),
+            "supportedFeatures": [{"name": name} for name in sorted(SUPPORTED_FEATURES)],
+        }
 
 
 Status = RouteStatus | GatewayStatus | GatewayClassStatus

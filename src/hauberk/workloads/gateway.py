@@ -42,7 +42,8 @@ def reconcile(seen: Observed) -> list[Action]:
     if is_deleting(gateway):
         return []  # what it owns goes with it
     own = [one for one in seen.deployments if is_controlled_by(one, gateway)]
-    if not seen.ours or _served_by_hand(seen):
+    refused = bool((gateway["spec"].get("infrastructure") or {}).get("parametersRef"))
+    if not seen.ours or refused or _served_by_hand(seen):
         return [Delete("Deployment", one) for one in own if not is_deleting(one)]
     name = resource_name(gateway)
     wanted = _deployment(gateway, name)
