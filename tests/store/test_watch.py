@@ -21,11 +21,14 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}}, "data": data}
 
 
-async def watched(client: HttpClient, query: dict[str, str], count: int) -> list[dict[str, Any]]:
+async def watched(
+    client: HttpClient, query: dict[str, str], count: int, accept: str = "application/json"
+) -> list[dict[str, Any]]:
     """The first `count` events of a watch."""
     found: list[dict[str, Any]] = []
     url = client.connection.server + WHERE
-    async with asyncio.timeout(10), client._open().get(url, params={"watch": "true", **query}) as answer:
+    told = {"params": {"watch": "true", **query}, "headers": {"accept": accept}}
+    async with asyncio.timeout(10), client._open().get(url, **told) as answer:
         assert answer.status == 200, await answer.text()
         while len(found) < count and (line := await answer.content.readline()):
             found.append(msgspec.json.decode(line))
@@ -80,6 +83,23 @@ async def test_initial_events_end_with_a_bookmark(client: HttpClient) -> None:
     url = client.connection.server + WHERE
     async with client._open().get(url, params={"watch": "true", "sendInitialEvents": "true"}) as answer:
         assert answer.status == 400
+
+
+async def test_all_of_a_watch_for_metadata_is_metadata(client: HttpClient) -> None:
+    """A client for metadata alone knows no other kind, and ends a watch whose bookmark is of one."""
+    await client.create(CONFIG_MAP, config_map("a", x="1"))
+    query = {
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": "true",
+    }
+    form = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    events = await watched(client, query, 2, form)
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+    for event in events:
+        assert event["object"]["apiVersion"] == "meta.k8s.io/v1"
+        assert event["object"]["kind"] == "PartialObjectMetadata"
+        assert event["object"].keys() == {"apiVersion", "kind", "metadata"}
 
 
 async def test_a_watch_ends_when_its_time_is_over(client: HttpClient) -> None:

@@ -9,7 +9,14 @@ from aiohttp import web
 
 from hauberk.model.kind import Kind, Object
 from hauberk.store import discovery, status
-from hauberk.store.answers import event_encoder, json_answer, list_answer, object_answer, scale_answer
+from hauberk.store.answers import (
+    METADATA_ALONE,
+    event_encoder,
+    json_answer,
+    list_answer,
+    object_answer,
+    scale_answer,
+)
 from hauberk.store.call import Call, delete_options, selection_of, whole_number
 from hauberk.store.client import ApiError
 from hauberk.store.node_proxy import NodeProxy
@@ -272,7 +279,13 @@ class Resources:
         from_now = version in {"", "0"} or initial_events
         revision = self._storage.revision if from_now else asked
         encode = event_encoder(call, kind)
-        request = WatchRequest(kind, selection, bookmarks, whole_number(query, "timeoutSeconds"))
+        request = WatchRequest(
+            kind,
+            selection,
+            bookmarks,
+            whole_number(query, "timeoutSeconds"),
+            call.form.version if call.form.as_kind in METADATA_ALONE else "",
+        )
         with self._one_of_many(call.user), self._objects.watch(kind, namespace, revision) as watcher:
             wanted = from_now and query.get("sendInitialEvents") != "false"
             initial = self._objects.page(kind, namespace, selection).items if wanted else []
@@ -283,7 +296,7 @@ class Resources:
                 for stored in initial:
                     await answer.write(encode("ADDED", stored))
                 if initial_events:
-                    await answer.write(encode_bookmark(kind, revision, INITIAL_EVENTS_END))
+                    await answer.write(encode_bookmark(request, revision, INITIAL_EVENTS_END))
                 async for chunk in stream(watcher, request, encode, lambda: self._storage.revision):
                     await answer.write(chunk)
             return answer

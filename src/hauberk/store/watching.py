@@ -11,6 +11,7 @@ from hauberk.model.kind import Kind, Object
 from hauberk.store import status
 from hauberk.store.selection import Selection, WatchType, watch_event
 from hauberk.store.storage import Change, LaggingError, Stored, Watcher
+from hauberk.store.tables import partial_metadata
 
 BOOKMARK_SECONDS = 15.0
 LEAST_SECONDS = 1800
@@ -29,6 +30,8 @@ class WatchRequest:
     selection: Selection
     bookmarks: bool
     seconds: int = 0
+    metadata_version: str = ""
+    """Of `meta.k8s.io`, where the watch is for metadata alone: its bookmarks are of that form, too."""
 
 
 def encode_event(kind: Kind, type_: WatchType, stored: Stored) -> bytes:
@@ -41,11 +44,13 @@ def encode_error(error: Exception) -> bytes:
     return msgspec.json.encode({"type": "ERROR", "object": body}) + b"\n"
 
 
-def encode_bookmark(kind: Kind, revision: int, annotations: dict[str, str] | None = None) -> bytes:
+def encode_bookmark(request: WatchRequest, revision: int, annotations: dict[str, str] | None = None) -> bytes:
     metadata: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
     if annotations:
         metadata["annotations"] = annotations
-    obj = {"kind": kind.name, "apiVersion": kind.api_version, "metadata": metadata}
+    obj: Object = {"kind": request.kind.name, "apiVersion": request.kind.api_version, "metadata": metadata}
+    if request.metadata_version:
+        obj = partial_metadata(obj, request.metadata_version)
     return msgspec.json.encode({"type": "BOOKMARK", "object": obj}) + b"\n"
 
 
@@ -84,7 +89,7 @@ async def stream(
         for chunk in _chunks(changes, request.selection, encode):
             yield chunk
         if request.bookmarks and now >= bookmark_at:
-            yield encode_bookmark(request.kind, revision)
+            yield encode_bookmark(request, revision)
             bookmark_at = now + BOOKMARK_SECONDS
         if not watcher.waiting:
             wait = min(end, bookmark_at) - loop.time() if request.bookmarks else end - loop.time()

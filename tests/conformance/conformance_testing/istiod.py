@@ -28,10 +28,11 @@ ROOT_CERTIFICATE = "istio-ca-root-cert"
 
 @dataclass(frozen=True, slots=True)
 class Istiod:
-    """A running istiod. `target` is its gRPC port with TLS, for the CA and for ADS."""
+    """A running istiod. `target` is its gRPC port with TLS, for the CA and for ADS, `plain_target` that without."""
 
     kubernetes: Kubernetes
     target: str
+    plain_target: str
     _http: str
     process: asyncio.subprocess.Process
 
@@ -80,7 +81,9 @@ async def istiod(
             SECONDS_TO_START,
             f"istiod is ready; {folder / 'istiod.log'} says why not",
         )
-        found = Istiod(cluster, f"localhost:{secure}", f"http://127.0.0.1:{monitoring}", process)
+        found = Istiod(
+            cluster, f"localhost:{secure}", f"127.0.0.1:{plain}", f"http://127.0.0.1:{monitoring}", process
+        )
         await eventually(lambda: _has_root(cluster, "default"), 60, f"{ROOT_CERTIFICATE} is in `default`")
         yield found
 
