@@ -93,6 +93,7 @@ async def test_all_of_them_are_taken(
             service("web", address="10.96.0.1", http=80),
             service("sealed", address="10.96.0.2", tls=443),
             service("raw", address="10.96.0.3", tcp=7000),
+            service("proven", address="10.96.0.5", tcp=7001),
             service("spans", address="10.96.0.4", grpc=4317),
             *(
                 pod(f"web-{version}", f"10.66.0.{11 + index}", app="web", version=version)
@@ -100,6 +101,7 @@ async def test_all_of_them_are_taken(
             ),
             endpoint_slice("web", ["10.66.0.11", "10.66.0.12", "10.66.0.13"], http=80),
             endpoint_slice("raw", ["10.66.0.14"], tcp=7000),
+            endpoint_slice("proven", ["10.66.0.16"], tcp=7001),
             endpoint_slice("sealed", ["10.66.0.15"], tls=443),
             pod("caller-1", "10.66.0.7", app="caller"),
             tls_secret("web", Issuer().pair("web.example")),

@@ -1,17 +1,15 @@
 """Gateway API: routes in the words of VirtualServices, what their status says, and how proxies follow them."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import any_pb2
 from mesh_testing.backends import free_port, front
 from mesh_testing.objects import configuration, endpoint_slice, pod, service
 from mesh_testing.running import StartProxy
 
-from hauberk.mesh.gateway_api import _cors, convert
+from hauberk.mesh.gateway_api import convert
 from hauberk.mesh.proxy import Proxy, ProxyKind
 from hauberk.mesh.registry import Labels, Registry
 from hauberk.mesh.serialization import CLUSTER
@@ -187,23 +185,6 @@ def test_a_gateway_balances_over_the_pods_of_a_headless_service() -> None:
     ]
     found = clusters(Registry().update([*facts, endpoint_slice("web", ["10.66.0.2"], http=80)]))
     assert found["outbound|80||web.default.svc.cluster.local"] == "EDS"
-
-
-@pytest.mark.parametrize(
-    ("origin", "fits", "strange"),
-    [
-        ("https://a.example", ["https://a.example"], ["https://b.example", "https://aXexample"]),
-        ("https://*.a.example", ["https://b.c.a.example"], ["https://a.example", "https://b.aXexample"]),
-        ("*", ["https://anybody"], []),
-    ],
-)
-def test_an_origin_is_matched_as_the_gateway_api_says(
-    origin: str, fits: list[str], strange: list[str]
-) -> None:
-    (told,) = _cors({"allowOrigins": [origin]})["allowOrigins"]
-    pattern = told.get("regex") or re.escape(told["exact"])
-    assert all(re.fullmatch(pattern, one) for one in fits)
-    assert not any(re.fullmatch(pattern, one) for one in strange)
 
 
 def test_a_gateway_of_another_controller_is_left_to_it() -> None:

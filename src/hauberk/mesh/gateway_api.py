@@ -359,8 +359,6 @@ class _Route:
             told["corsPolicy"] = cors_policy(one["cors"])
         elif kind == "URLRewrite":
             told["rewrite"] = _rewrite(one["urlRewrite"])
-        elif kind == "CORS":
-            told["corsPolicy"] = _cors(one["cors"])
         elif kind == "RequestMirror":
             mirror = one["requestMirror"]
             backend = self._backend(mirror["backendRef"])
@@ -527,24 +525,6 @@ def _redirect(told: Spec) -> dict[str, Any]:
         made["uri"] = path["replaceFullPath"]
     elif path.get("type") == "ReplacePrefixMatch":
         made["prefixRewrite"] = path["replacePrefixMatch"]
-    return made
-
-
-def _cors(told: Spec) -> dict[str, Any]:
-    """In a name of the Gateway API a `*` stands for any number of labels."""
-    made: dict[str, Any] = {
-        name: told[name]
-        for name in ("allowMethods", "allowHeaders", "exposeHeaders", "allowCredentials")
-        if told.get(name) is not None
-    }
-    origins = [str(one) for one in told.get("allowOrigins") or ()]
-    made["allowOrigins"] = [
-        {"regex": ".*".join(map(re.escape, one.split("*")))} if "*" in one else {"exact": one}
-        for one in origins
-    ]
-    made["maxAge"] = f"{told.get('maxAge') or 5}s"
-    # Another origin's question is answered with nothing that allows it, and the backend does not hear of it.
-    made["unmatchedPreflights"] = "IGNORE"
     return made
 
 
