@@ -13,13 +13,12 @@ use hauberk_config::route::Priority;
 use hauberk_net::socket::Origin;
 use hauberk_tls::{Carried, Session};
 use hauberk_upstream::{
-    self as upstream, Cluster, ConnectError, Connected, Host, Limited, Stream, Transport,
+    self as upstream, Cluster, ConnectError, Connected, Host, Limited, Transport,
 };
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_rustls::TlsStream;
 
 use crate::body::{BodyError, RequestBody};
 use crate::executor::OnThisThread;
@@ -294,17 +293,11 @@ async fn connect(
     let failed =
         |error: hyper::Error| PoolError::Connect(ConnectError::Tcp(std::io::Error::other(error)));
     match version {
-        Version::Http1 => {
-            let socket = match stream {
-                Stream::Plain(stream) => Stream::Plain(stream),
-                Stream::Tls(stream) => Stream::Tls(Box::new(TlsStream::Client(*stream))),
-            };
-            Ok(Wire::Http1(Rc::new(Single {
-                endpoint: Endpoint::new(socket),
-                shared,
-                _slot: slot,
-            })))
-        }
+        Version::Http1 => Ok(Wire::Http1(Rc::new(Single {
+            endpoint: Endpoint::new(stream),
+            shared,
+            _slot: slot,
+        }))),
         Version::Http2 => {
             let http = &cluster.target.config.http;
             let (sender, mut connection) = http2::Builder::new(OnThisThread)

@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use hauberk_config::connection_manager::{Codec, ConnectionManager};
 use hauberk_telemetry::flags::Flag;
+use hauberk_tls::TlsStream;
 use hauberk_upstream::Stream;
 use http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 
 use crate::body::ResponseBody;
 use crate::connection::{Connection, Standing};
@@ -37,7 +36,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Serves until the caller leaves, the connection is no longer allowed, or the proxy drains.
 /// `http2`: what ALPN or the first bytes settled.
 pub async fn serve(
-    stream: Stream<TlsStream<TcpStream>>,
+    stream: Stream<TlsStream>,
     connection: Rc<Connection>,
     config: &ConnectionManager,
     http2: bool,
@@ -50,11 +49,7 @@ pub async fn serve(
     if http2 {
         serve_http2(stream, connection, config).await;
     } else {
-        let socket = match stream {
-            Stream::Plain(stream) => Stream::Plain(stream),
-            Stream::Tls(stream) => Stream::Tls(Box::new((*stream).into())),
-        };
-        http1::caller::serve(socket, connection, config).await;
+        http1::caller::serve(stream, connection, config).await;
     }
 }
 

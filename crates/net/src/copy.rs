@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-const BUFFER: usize = 64 * 1024;
+/// Eight full TLS records, and room for what one has beyond its content.
+const BUFFER: usize = 8 * 16 * 1024 + 512;
 /// Reads in one go before others get their turn.
 const READS_AT_ONCE: usize = 16;
 
@@ -131,6 +132,11 @@ impl Direction {
         }
         for _ in 0..READS_AT_ONCE {
             ready!(self.drain(context, writer))?;
+            // A writer that holds back what it took is asked first: it would take no more.
+            if self.unflushed {
+                ready!(Pin::new(&mut *writer).poll_flush(context)).map_err(Side::Writer)?;
+                self.unflushed = false;
+            }
             if self.ended {
                 ready!(Pin::new(&mut *writer).poll_shutdown(context)).ok();
                 self.shut = true;
@@ -140,13 +146,7 @@ impl Direction {
                 .with_borrow_mut(|scratch| self.read_and_write(context, reader, writer, scratch));
             match read {
                 Poll::Ready(result) => result?,
-                Poll::Pending => {
-                    if self.unflushed {
-                        ready!(Pin::new(&mut *writer).poll_flush(context)).map_err(Side::Writer)?;
-                        self.unflushed = false;
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
         }
         context.waker().wake_by_ref();

@@ -18,9 +18,9 @@ use hauberk_net::detect::{Protocol, Wanted};
 use hauberk_net::peek::{Peeked, peek};
 use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
+use hauberk_tls::TlsStream;
 use hauberk_upstream::Stream;
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use crate::tcp;
 
@@ -194,7 +194,7 @@ fn refuse(worker: Rc<Worker>, listener: Arc<Listener>, facts: Facts, reason: &st
     connection.open(connection.policy(&Decision::denied(reason)));
 }
 
-async fn run(connection: Rc<Connection>, stream: Stream<TlsStream<TcpStream>>, http2: bool) {
+async fn run(connection: Rc<Connection>, stream: Stream<TlsStream>, http2: bool) {
     let chain: Arc<Chain> = Arc::clone(&connection.chain.borrow());
     let decision = connection.admit().await;
     connection.audit();

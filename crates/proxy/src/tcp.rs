@@ -14,10 +14,8 @@ use hauberk_http::pool::Pool;
 use hauberk_net::copy::{Copied, End, copy_both};
 use hauberk_policy::Decision;
 use hauberk_telemetry::flags::Flag;
-use hauberk_tls::{Carried, Session};
+use hauberk_tls::{Carried, Session, TlsStream};
 use hauberk_upstream::{Choice, Cluster, Connected, Host, Limited, Outcome, Stream, hash, random};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use crate::tunnel::{self, TunnelError};
 
@@ -26,7 +24,7 @@ const REPORT: u64 = 256 * 1024;
 
 pub async fn serve(
     connection: Rc<Connection>,
-    stream: Stream<TlsStream<TcpStream>>,
+    stream: Stream<TlsStream>,
     proxy: &Arc<TcpProxy>,
     decision: &Decision,
 ) {
@@ -137,7 +135,7 @@ pub async fn serve(
 
 /// The endpoint's side of the copying.
 enum Far {
-    Direct(Stream<tokio_rustls::client::TlsStream<TcpStream>>),
+    Direct(Stream<TlsStream>),
     Tunnel(Box<dyn tunnel::Stream>),
 }
 

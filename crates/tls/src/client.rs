@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use hauberk_config::Table;
 use hauberk_config::secret::Secret;
-use hauberk_config::tls::UpstreamTls;
-use rustls::client::{ResolvesClientCert, Resumption};
+use hauberk_config::tls::{TlsVersion, UpstreamTls};
+use rustls::client::{ResolvesClientCert, Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, SignatureScheme};
+use rustls::{ClientConfig, CommonState, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::error::ContextError;
 use crate::identity::{Identity, Peer};
 use crate::names::Names;
 use crate::session::Session;
+use crate::session_stream::SessionStream;
+use crate::shake::{Side, shake};
+use crate::stream::TlsStream;
 use crate::{provider, trust};
 
 /// What the proxy is going to speak over a connection.
@@ -38,6 +40,7 @@ pub struct ClientContext {
     detected: Option<Detected>,
     server_name: Option<ServerName<'static>>,
     name_from_authority: bool,
+    only_tls13: bool,
     verifies: bool,
     own: Arc<Names>,
 }
@@ -125,12 +128,14 @@ impl ClientContext {
             .collect();
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
+        config.enable_secret_extraction = true;
         config.enable_sni = server_name.is_some() || tls.server_name_from_authority;
         Ok(Self {
             detected: Detected::of(&config, &tls.context.alpn),
             config: Arc::new(config),
             server_name,
             name_from_authority: tls.server_name_from_authority,
+            only_tls13: tls.context.minimum_version == TlsVersion::Tls13,
             verifies,
             own,
         })
@@ -142,11 +147,11 @@ impl ClientContext {
     /// The handshake failed; the message says how.
     pub async fn connect(
         &self,
-        stream: TcpStream,
+        mut stream: TcpStream,
         address: IpAddr,
         authority: Option<&str>,
         carried: Carried,
-    ) -> io::Result<(TlsStream<TcpStream>, Session)> {
+    ) -> io::Result<(TlsStream, Session)> {
         let from_authority = authority
             .filter(|_| self.name_from_authority)
             .and_then(|host| ServerName::try_from(host.to_owned()).ok());
@@ -158,13 +163,25 @@ impl ClientContext {
             (Some(detected), Carried::Http2) => &detected.http2,
             _ => &self.config,
         };
-        let stream = TlsConnector::from(Arc::clone(config))
-            .connect(name, stream)
-            .await?;
-        let (_, connection) = stream.get_ref();
-        let peer = Peer::of(connection.peer_certificates(), self.verifies);
-        let session = Session::of(connection, peer, Arc::clone(&self.own), None);
-        Ok((stream, session))
+        if !self.only_tls13 {
+            let stream = TlsConnector::from(Arc::clone(config))
+                .connect(name, stream)
+                .await?;
+            let session = self.session(stream.get_ref().1);
+            return Ok((TlsStream::Client(stream), session));
+        }
+        let mut side =
+            UnbufferedClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let early = shake(&mut side, &mut stream).await?;
+        let session = self.session(&side);
+        let secrets = side.secrets().map_err(io::Error::other)?;
+        let stream = SessionStream::new(stream, secrets, early, true)?;
+        Ok((TlsStream::Session(stream), session))
+    }
+
+    fn session(&self, settled: &CommonState) -> Session {
+        let peer = Peer::of(settled.peer_certificates(), self.verifies);
+        Session::of(settled, peer, Arc::clone(&self.own))
     }
 }
 

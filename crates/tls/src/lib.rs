@@ -8,8 +8,12 @@ mod error;
 mod identity;
 mod names;
 mod provider;
+mod record;
 mod server;
 mod session;
+mod session_stream;
+mod shake;
+mod stream;
 mod svid;
 mod trust;
 
@@ -18,3 +22,4 @@ pub use error::ContextError;
 pub use identity::{Identity, Peer};
 pub use server::ServerContext;
 pub use session::Session;
+pub use stream::TlsStream;

@@ -5,18 +5,22 @@ use std::sync::Arc;
 
 use hauberk_config::Table;
 use hauberk_config::secret::Secret;
-use hauberk_config::tls::DownstreamTls;
-use rustls::ServerConfig;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use hauberk_config::tls::{DownstreamTls, TlsVersion};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{CommonState, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::error::ContextError;
 use crate::identity::{Identity, Peer};
 use crate::names::Names;
 use crate::session::Session;
+use crate::session_stream::SessionStream;
+use crate::shake::{Side, shake};
+use crate::stream::TlsStream;
 use crate::{provider, trust};
 
 /// A filter chain's TLS settings with the secrets they name. A new one is built when a secret rotates; connections keep
@@ -24,6 +28,7 @@ use crate::{provider, trust};
 #[derive(Debug, Clone)]
 pub struct ServerContext {
     config: Arc<ServerConfig>,
+    only_tls13: bool,
     verifies: bool,
     /// Of the first certificate.
     own: Arc<Names>,
@@ -80,8 +85,10 @@ impl ServerContext {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
+        config.enable_secret_extraction = true;
         Ok(Self {
             config: Arc::new(config),
+            only_tls13: tls.context.minimum_version == TlsVersion::Tls13,
             verifies: validation.trust_secret.is_some(),
             own,
         })
@@ -91,15 +98,26 @@ impl ServerContext {
     ///
     /// # Errors
     /// The handshake failed; the message says how.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Session)> {
-        let stream = TlsAcceptor::from(Arc::clone(&self.config))
-            .accept(stream)
-            .await?;
-        let (_, connection) = stream.get_ref();
-        let peer = Peer::of(connection.peer_certificates(), self.verifies);
-        let name = connection.server_name().map(str::to_owned);
-        let session = Session::of(connection, peer, Arc::clone(&self.own), name);
-        Ok((stream, session))
+    pub async fn accept(&self, mut stream: TcpStream) -> io::Result<(TlsStream, Session)> {
+        if !self.only_tls13 {
+            let stream = TlsAcceptor::from(Arc::clone(&self.config))
+                .accept(stream)
+                .await?;
+            let session = self.session(stream.get_ref().1);
+            return Ok((TlsStream::Server(stream), session));
+        }
+        let mut side =
+            UnbufferedServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        let early = shake(&mut side, &mut stream).await?;
+        let session = self.session(&side);
+        let secrets = side.secrets().map_err(io::Error::other)?;
+        let stream = SessionStream::new(stream, secrets, early, false)?;
+        Ok((TlsStream::Session(stream), session))
+    }
+
+    fn session(&self, settled: &CommonState) -> Session {
+        let peer = Peer::of(settled.peer_certificates(), self.verifies);
+        Session::of(settled, peer, Arc::clone(&self.own))
     }
 }
 

@@ -13,8 +13,6 @@ pub struct Session {
     /// Our own certificate's.
     pub own: Arc<Names>,
     pub alpn: Option<String>,
-    /// What the client asked for; servers only.
-    pub server_name: Option<String>,
     pub version: &'static str,
     /// IANA's name.
     pub cipher: String,
@@ -23,12 +21,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn of(
-        connection: &CommonState,
-        peer: Option<Peer>,
-        own: Arc<Names>,
-        server_name: Option<String>,
-    ) -> Self {
+    pub(crate) fn of(connection: &CommonState, peer: Option<Peer>, own: Arc<Names>) -> Self {
         let cipher = connection
             .negotiated_cipher_suite()
             .and_then(|suite| suite.suite().as_str().map(str::to_owned));
@@ -41,7 +34,6 @@ impl Session {
             alpn: connection
                 .alpn_protocol()
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
-            server_name,
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",

@@ -5,10 +5,8 @@ use std::io;
 use std::rc::Rc;
 
 use hauberk_net::socket::{self, Origin};
-use hauberk_tls::{Carried, ContextError, Session};
-use tokio::net::TcpStream;
+use hauberk_tls::{Carried, ContextError, Session, TlsStream};
 use tokio::time::Instant;
-use tokio_rustls::client::TlsStream;
 
 use crate::cluster::Cluster;
 use crate::host::Host;
@@ -19,7 +17,7 @@ use crate::target::Transport;
 /// A connection, and what TLS settled on it.
 #[derive(Debug)]
 pub struct Connected {
-    pub stream: Stream<TlsStream<TcpStream>>,
+    pub stream: Stream<TlsStream>,
     pub session: Option<Rc<Session>>,
 }
 

@@ -6,12 +6,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use hauberk_tls::TlsStream;
 use hauberk_upstream::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
 
-pub type Socket = Stream<TlsStream<TcpStream>>;
+pub type Socket = Stream<TlsStream>;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
