@@ -6,8 +6,11 @@ VENV := build/venv
 BIN := $(VENV)/bin
 BINARIES := hauberk-proxy hauberk-sandbox
 DIST := dist
+PARSER_TESTS := tests/identity/test_spiffe_id.py tests/model/test_manifest.py tests/store/test_selectors.py \
+	tests/store/test_patch.py tests/store/test_protobuf_bodies.py tests/node/test_spdy.py \
+	tests/node/test_environment.py tests/node/test_container_log.py tests/chain/test_record_filter.py
 
-.PHONY: help demo test bench soak build packages binaries lint test-rust test-python conformance kubectl-current docs wheels clean
+.PHONY: help demo test bench fuzz soak build packages binaries lint test-rust test-python conformance kubectl-current docs wheels clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -19,6 +22,10 @@ test: build lint test-rust test-python ## everything that CI runs
 
 bench: build ## measure side by side with Envoy, nginx and haproxy into build/bench.json
 	$(BIN)/python -m tests.bench
+
+fuzz: $(VENV)/.installed ## new inputs for every parser and for the engines, a minute each
+	cargo run --locked --package hauberk-fuzz --example fuzz -- 60
+	$(BIN)/pytest -q --hypothesis-profile=fuzz $(PARSER_TESTS)
 
 soak: build ## ten minutes of calls while everything is killed and changed: every answer must be a legal one
 	$(BIN)/python -m tests.soak

@@ -40,4 +40,9 @@ impl<'a> Choices<'a> {
     pub fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.once_in(2).then(|| make(self))
     }
+
+    /// The bytes that no choice has used.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
 }

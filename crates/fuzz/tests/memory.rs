@@ -76,6 +76,7 @@ fn host(number: usize) -> VirtualHost {
                     request_headers: Vec::new(),
                     back_off: Default::default(),
                     avoid_previous_hosts: Some(5),
+                    avoid_previous_priorities: None,
                 })),
                 hash_policy: Vec::new(),
                 mirrors: Vec::new(),

@@ -80,19 +80,24 @@ impl Bootstrap {
             reason,
         };
         let text = std::fs::read_to_string(path).map_err(|cause| error(cause.to_string()))?;
-        let bootstrap: Self =
-            serde_json::from_str(&text).map_err(|cause| error(cause.to_string()))?;
+        Self::parse(&text).map_err(error)
+    }
+
+    /// # Errors
+    /// The text is not JSON of this form, or asks for the impossible.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bootstrap: Self = serde_json::from_str(text).map_err(|cause| cause.to_string())?;
         if bootstrap.workers == 0 || bootstrap.workers > 1024 {
-            return Err(error(format!(
+            return Err(format!(
                 "expected workers from 1 to 1024, found {}",
                 bootstrap.workers
-            )));
+            ));
         }
         if bootstrap.node.id.split('~').count() != 4 {
-            return Err(error(format!(
+            return Err(format!(
                 "expected node.id as KIND~IP~NAME.NAMESPACE~DOMAIN, found {:?}",
                 bootstrap.node.id
-            )));
+            ));
         }
         Ok(bootstrap)
     }
