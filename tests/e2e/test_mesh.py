@@ -221,7 +221,10 @@ def test_metrics_name_both_ends_and_the_route_and_have_calls_to_look_at(mesh: Te
         return next((sample.exemplar for sample in buckets if sample.exemplar), None)
 
     found = wait_until(exemplar, 60, "one request of 64 is recorded")
-    assert mesh.said("why", found.labels["call_id"]).startswith("ALLOWED")
+    chain = mesh.hauberk("why", found.labels["call_id"]).stdout
+    assert chain.startswith(("ALLOWED", "REFUSED")), (
+        "of calls that other tests had refused there are records, too"
+    )
 
 
 def test_a_tapped_call_can_be_asked_about(mesh: TestInstance) -> None:
@@ -241,7 +244,7 @@ def test_every_request_is_seen_while_somebody_taps_by_any_field(mesh: TestInstan
     def tapped() -> list[dict[str, Any]]:
         with ThreadPoolExecutor() as pool:
             watching = pool.submit(
-                mesh.said, "tap", "mesh/web", "--count", str(seen), "-o", "json",
+                mesh.said, "tap", "mesh/web", "--count", str(3 * seen), "-o", "json",
                 "--where", f"path=/{marker}/*", "--where", "status=200", "--where", "reporter=inbound",
                 "--where", "source.spiffe_id=*/ns/mesh/sa/client",
             )  # fmt: skip
@@ -251,7 +254,7 @@ def test_every_request_is_seen_while_somebody_taps_by_any_field(mesh: TestInstan
             return [json.loads(line) for line in watching.result().splitlines()]
 
     found = tapped()
-    # Nineteen of twenty could be missing if one in 64 were recorded.
+    # Two whole rounds of calls at least: of one in 64 hardly any would be there.
     assert len({record["path"] for record in found}) == seen
     assert mesh.hauberk("tap", "--where", "colour=red").returncode == 2
 

@@ -106,7 +106,9 @@ async def test_a_body_of_another_length_than_told(gateway: Front, name: str) -> 
         assert hostile.reset(1) == PROTOCOL_ERROR or hostile.status(1) == "400"
         hostile.send(hostile.request(3))
         assert await hostile.answered(3) == "200"
-    assert [one.body for one in gateway.heard] == [b""], (
+    # What was told had come, whole, before there was more of it: that much may have been passed on, and no more.
+    told = [b"abc"] if len(pieces) > 1 else []
+    assert [one.body for one in gateway.heard] in ([b""], [*told, b""]), (
         "the program did not take the request for a whole one"
     )
 

@@ -132,7 +132,9 @@ async def test_a_global_limit_holds_and_the_service_is_told_descriptors(
         found = []
         for _ in range(40):
             found.append(await edge.get(x_user="anna"))
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(
+                0.03
+            )  # the pace of the calls: slower than the service's answers on a busy machine
         passed = Counter(status for status, _, _ in found)
         assert passed[200] + passed[429] == 40
         # Ours may let a twentieth pass on trust while a question is under way.

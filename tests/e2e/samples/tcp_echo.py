@@ -3,6 +3,7 @@
 Arguments: ports, separated by commas, and the word.
 """
 
+import socket
 import socketserver
 import sys
 from threading import Thread
@@ -17,11 +18,12 @@ class Echo(socketserver.StreamRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6  # and IPv4 as well
     allow_reuse_address = True
     daemon_threads = True
 
 
-servers = [Server(("0.0.0.0", int(port)), Echo) for port in PORTS]
+servers = [Server(("::", int(port)), Echo) for port in PORTS]
 for server in servers[1:]:
     Thread(target=server.serve_forever, daemon=True).start()
 servers[0].serve_forever()

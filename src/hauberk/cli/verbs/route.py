@@ -20,7 +20,12 @@ from hauberk.store.http_client import HttpClient
 
 @click.group("route")
 def command() -> None:
-    """Where a call goes, and what is done to it on its way."""
+    """Where a call goes, and what is done to it on its way.
+
+    \b
+    Examples:
+      hauberk route explain GET http://ledger:8080/accounts --from bank/web
+    """
 
 
 @command.command("explain")
