@@ -130,15 +130,16 @@ async def test_a_global_limit_holds_and_the_service_is_told_descriptors(
     objects = globally(service, rule, timeout="5s", failureMode="Deny")
     async with service.running(), front(start_proxy, objects, tmp_path) as edge:
         found = []
-        for _ in range(40):
+        while len(found) < 400 and [status for status, _, _ in found[-40:]] != [429] * 40:
             found.append(await edge.get(x_user="anna"))
             await asyncio.sleep(
                 0.03
-            )  # the pace of the calls: slower than the service's answers on a busy machine
+            )  # the pace of the calls: more than a second without one that passes ends them
         passed = Counter(status for status, _, _ in found)
-        assert passed[200] + passed[429] == 40
-        # Ours may let a twentieth pass on trust while a question is under way.
-        assert 17 <= passed[200] <= 20 + 20 // 20, passed
+        assert passed[200] + passed[429] == len(found)
+        # Ours may let a twentieth pass on trust while a question is under way. A question for more than what is left is
+        # refused as a whole, and before the limit is known it may be for eight.
+        assert 20 - 8 <= passed[200] <= 20 + 20 // 20, passed
         assert found[-1][2]["x-ratelimit-limit"].startswith("20")
         assert found[-1][2]["x-ratelimit-remaining"] == "0"
         assert (await edge.get(x_user="berta"))[0] == 200
